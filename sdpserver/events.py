@@ -1,0 +1,136 @@
+"""Events of one session: a bounded log that can be replayed, and subscribers that follow it.
+
+Server-sent events, the `events` data channel and the timeline in a session's JSON read the same log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+LOG_LENGTH = 256
+QUEUE_LENGTH = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionEvent:
+    """`id` counts from 1 in a session, `elapsed_ms` from its offer."""
+
+    id: int
+    type: str
+    at: datetime
+    elapsed_ms: float
+    data: Mapping[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """The form that clients get, over every transport."""
+        return {
+            "id": self.id,
+            "type": self.type,
+            "at": self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "elapsed_ms": round(self.elapsed_ms, 1),
+            "data": dict(self.data),
+        }
+
+
+class Subscription:
+    """One reader of a log. A reader that falls `QUEUE_LENGTH` events behind is ended (`overrun`), not waited for."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self._queue: asyncio.Queue[SessionEvent | None] = asyncio.Queue(QUEUE_LENGTH + 1)
+        self.overrun = False
+
+    def _put(self, event: SessionEvent) -> None:
+        if self._queue.qsize() < QUEUE_LENGTH:
+            self._queue.put_nowait(event)
+        else:
+            self.overrun = True
+            self.close()
+
+    def _end(self) -> None:
+        # One place more than QUEUE_LENGTH, kept for this mark.
+        if not self._queue.full():
+            self._queue.put_nowait(None)
+
+    def close(self) -> None:
+        """Stop following. Idempotent."""
+        self._log._subscriptions.discard(self)
+        self._end()
+
+    async def __aiter__(self) -> AsyncIterator[SessionEvent]:
+        while (event := await self._queue.get()) is not None:
+            yield event
+
+
+class EventLog:
+    """The last `LOG_LENGTH` events of a session, in order. Not thread-safe: the event loop's."""
+
+    def __init__(self, *, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._started = clock()
+        self._events: deque[SessionEvent] = deque(maxlen=LOG_LENGTH)
+        self._last_id = 0
+        self._subscriptions: set[Subscription] = set()
+        self._listeners: list[Callable[[SessionEvent], None]] = []
+        self._first: dict[str, float] = {}
+        self.closed = False
+
+    def emit(self, type_: str, **data: Any) -> SessionEvent:
+        """Append an event and hand it to all readers."""
+        self._last_id += 1
+        elapsed_ms = (self._clock() - self._started) * 1000
+        event = SessionEvent(id=self._last_id, type=type_, at=datetime.now(UTC), elapsed_ms=elapsed_ms, data=data)
+        self._events.append(event)
+        self._first.setdefault(type_, elapsed_ms)
+        for subscription in tuple(self._subscriptions):
+            subscription._put(event)
+        for listener in self._listeners:
+            listener(event)
+        return event
+
+    def mark(self, type_: str) -> None:
+        """Note the time of a step that is no event of its own, the first time it is reached."""
+        self._first.setdefault(type_, (self._clock() - self._started) * 1000)
+
+    def listen(self, listener: Callable[[SessionEvent], None]) -> None:
+        """Call `listener` for each event from now on, on the event loop."""
+        self._listeners.append(listener)
+
+    def unlisten(self, listener: Callable[[SessionEvent], None]) -> None:
+        """Undo `listen`; a listener that is not there is ignored."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+
+    def subscribe(self, *, after_id: int = 0) -> Subscription:
+        """Follow the log, beginning with what is kept of the events after `after_id`."""
+        subscription = Subscription(self)
+        for event in self._events:
+            if event.id > after_id:
+                subscription._put(event)
+        if self.closed:
+            subscription._end()
+        else:
+            self._subscriptions.add(subscription)
+        return subscription
+
+    def close(self) -> None:
+        """End all subscriptions once they have read what is there. Idempotent."""
+        self.closed = True
+        for subscription in tuple(self._subscriptions):
+            subscription.close()
+        self._listeners.clear()
+
+    @property
+    def subscribers(self) -> int:
+        """How many follow the log."""
+        return len(self._subscriptions)
+
+    @property
+    def timeline(self) -> dict[str, float]:
+        """When each step was first reached, in ms since the offer."""
+        return {name: round(ms, 1) for name, ms in sorted(self._first.items(), key=lambda item: item[1])}
