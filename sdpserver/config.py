@@ -119,6 +119,7 @@ class Records(Section):
 
 class Session(Section):
     reattach_s: float = 30
+    resume_s: float = 0.8
     setup_timeout_s: float = 30
     media_timeout_s: float = 60
     max_duration_s: float = 14400

@@ -126,6 +126,11 @@ class EventLog:
         self._listeners.clear()
 
     @property
+    def kept(self) -> tuple[SessionEvent, ...]:
+        """The events that can still be replayed, oldest first."""
+        return tuple(self._events)
+
+    @property
     def subscribers(self) -> int:
         """How many follow the log."""
         return len(self._subscriptions)

@@ -1,0 +1,5 @@
+"""Sessions: what a client opened with an offer, and everything that belongs to it."""
+
+from .registry import Sessions
+
+__all__ = ["Sessions"]

@@ -1,0 +1,257 @@
+"""All sessions of the process: made, found, resumed, closed, and remembered for `linger_s` after their end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from ..config import Config
+from ..errors import BadRequest, Conflict, NotFound, SdpServerError, Unavailable
+from ..events import Subscription
+from ..media import MediaPlane
+from ..messages import CallOptions, IceCandidate, OfferRequest, OfferResponse
+from ..sdp import Codec, audio_codecs
+from ..sip import SipEndpoint
+from ..webrtc import WebRtcPlane, parse_offer
+from . import routing
+from .far_end import create_far_end
+from .session import Session
+from .states import CallState
+
+log = structlog.get_logger(__name__)
+
+RETRY_AFTER_S = 5
+CLOSE_ALL_S = 3.0
+MAX_CLOSED = 10_000
+
+_WAIT_FOR = {
+    "early": frozenset({CallState.EARLY, CallState.ANSWERED}),
+    "answer": frozenset({CallState.ANSWERED}),
+}
+
+
+class Sessions:
+    """The one table of sessions. Sessions of other owners do not exist for a caller."""
+
+    def __init__(self, config: Config, *, media: MediaPlane, webrtc: WebRtcPlane, sip: SipEndpoint | None) -> None:
+        self._config = config
+        self._media = media
+        self._webrtc = webrtc
+        self._sip = sip
+        self._open: dict[str, Session] = {}
+        self._closed: dict[str, Session] = {}
+        self._forget: dict[str, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._draining = False
+        self._created = 0
+
+    # -- requests
+
+    async def offer(self, request: OfferRequest, *, owner: str) -> OfferResponse:
+        """A new session, or a new offer for the one that `session_id` and `resume_token` name.
+
+        A re-offer's `call` is ignored: the call goes on. Cancelling this while `wait_for` holds it ends the session.
+
+        :raises SdpServerError: as section 2 of the contract lists; nothing is left behind then.
+        """
+        if request.session_id is not None and request.session_id in self._open:
+            return await self._resume(request, owner=owner)
+        if request.resume_token is not None:
+            raise NotFound("no such session to resume", reason="session_not_found", session_id=request.session_id)
+        session_id = request.session_id or secrets.token_urlsafe(12)
+        if (old := self._closed.get(session_id)) is not None and old.owner != owner:
+            raise Conflict("this session_id is taken", reason="session_exists", session_id=session_id)
+        session = self._create(request, session_id=session_id, owner=owner)
+        try:
+            await session.dial()
+            if (states := _WAIT_FOR.get(session.options.wait_for)) is not None:
+                await session.wait_for_call(states)
+            return session.answer()
+        except asyncio.CancelledError:
+            session.close("client_disconnected")
+            raise
+        except SdpServerError as exc:
+            exc.session_id = session_id
+            session.close(exc.reason)
+            raise
+        except BaseException:
+            session.close("internal_error")
+            raise
+
+    def _create(self, request: OfferRequest, *, session_id: str, owner: str) -> Session:
+        self._refuse_if_full()
+        options = request.call or CallOptions()
+        if options.record:
+            raise BadRequest("call.record: recording is not supported by this version", reason="not_supported")
+        destination = routing.resolve(self._config, options, request.metadata)
+        offer = parse_offer(request.sdp.sdp)
+        session = Session(
+            session_id=session_id,
+            owner=owner,
+            destination=destination,
+            options=options,
+            metadata=request.metadata,
+            config=self._config,
+        )
+        leg = self._webrtc.create_leg(offer, codecs=self._browser_codecs(destination, options))
+        try:
+            session.open(
+                leg,
+                lambda leg: create_far_end(
+                    destination,
+                    session,
+                    config=self._config,
+                    options=options,
+                    media=self._media,
+                    sip=self._sip,
+                    leg=leg,
+                ),
+            )
+        except BaseException:
+            leg.media.close()
+            raise
+        self._open[session_id] = session
+        self._drop_closed(session_id)
+        self._created += 1
+        task = asyncio.get_running_loop().create_task(self._run(session), name=f"session {session_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return session
+
+    def _browser_codecs(self, destination: routing.Destination, options: CallOptions) -> list[Codec]:
+        """What the answer to the browser lists: `call.codecs` alone, else the trunk's codecs and then all others."""
+        if options.codecs:
+            return audio_codecs(options.codecs)
+        trunk_codecs = destination.trunk.codecs if destination.trunk else []
+        return audio_codecs([*trunk_codecs, *self._config.media.codecs])
+
+    def _refuse_if_full(self) -> None:
+        if self._draining:
+            raise Unavailable("the server is shutting down", reason="draining", retry_after_s=RETRY_AFTER_S)
+        if len(self._open) >= self._config.session.max_sessions:
+            raise Unavailable("all sessions are in use", reason="full", retry_after_s=RETRY_AFTER_S)
+
+    async def _resume(self, request: OfferRequest, *, owner: str) -> OfferResponse:
+        session = self._open[request.session_id or ""]
+        token = request.resume_token or ""
+        if session.owner != owner or not hmac.compare_digest(token.encode(), session.resume_token.encode()):
+            raise Conflict(
+                "this session_id is taken, and resume_token is not its own",
+                reason="session_exists",
+                session_id=session.id,
+            )
+        async with session.lock:
+            offer = parse_offer(request.sdp.sdp)
+            codecs = self._browser_codecs(session.destination, session.options)
+            replaced = session.resume(
+                offer, lambda worker: self._webrtc.create_leg(offer, codecs=codecs, worker=worker)
+            )
+            if request.metadata:
+                session.metadata = request.metadata
+            response = session.answer()
+            if replaced is not None:
+                await session.retire(replaced)
+            return response
+
+    async def _run(self, session: Session) -> None:
+        try:
+            await session.run()
+        finally:
+            del self._open[session.id]
+            self._remember(session)
+
+    def _remember(self, session: Session) -> None:
+        linger_s = self._config.session.linger_s
+        if linger_s <= 0 or self._draining:
+            return
+        while len(self._closed) >= MAX_CLOSED:
+            self._drop_closed(next(iter(self._closed)))
+        self._closed[session.id] = session
+        loop = asyncio.get_running_loop()
+        self._forget[session.id] = loop.call_later(linger_s, self._drop_closed, session.id)
+
+    def _drop_closed(self, session_id: str) -> None:
+        self._closed.pop(session_id, None)
+        if (timer := self._forget.pop(session_id, None)) is not None:
+            timer.cancel()
+
+    def _find(self, session_id: str, owner: str) -> Session:
+        session = self._open.get(session_id) or self._closed.get(session_id)
+        if session is None or session.owner != owner:
+            raise NotFound("no such session", reason="session_not_found", session_id=session_id)
+        return session
+
+    def add_candidates(self, session_id: str, candidates: Sequence[IceCandidate | None], *, owner: str) -> None:
+        """Trickled candidates; none or an empty one says that there are no more.
+
+        :raises BadRequest: one of them is malformed.
+        :raises NotFound: no such session.
+        """
+        session = self._find(session_id, owner)
+        for candidate in candidates:
+            if candidate is not None and candidate.candidate:
+                session.add_remote_candidate(candidate.candidate, candidate.sdpMid, candidate.sdpMLineIndex)
+
+    async def close(self, session_id: str, reason: str | None, *, owner: str) -> None:
+        """Close a session; one that is closed already is left as it is.
+
+        :raises NotFound: it never existed, or ended more than `linger_s` ago.
+        """
+        session = self._find(session_id, owner)
+        session.close(reason or "normal_clearing")
+        await session.wait_closed()
+
+    def describe(self, *, owner: str) -> list[dict[str, Any]]:
+        """The caller's open sessions, oldest first."""
+        return [session.describe() for session in self._open.values() if session.owner == owner]
+
+    def describe_one(self, session_id: str, *, owner: str) -> dict[str, Any]:
+        """One session, also one that has ended within `linger_s`."""
+        return self._find(session_id, owner).describe()
+
+    def subscribe(self, session_id: str, *, owner: str, after_id: int = 0) -> Subscription:
+        """Follow a session's events, beginning after `after_id`; it ends with the session."""
+        return self._find(session_id, owner).events.subscribe(after_id=after_id)
+
+    # -- life
+
+    async def start(self) -> None:
+        """Ready for offers."""
+        self._draining = False
+
+    async def stop(self) -> None:
+        """Refuse new sessions, hang up and close all, within `CLOSE_ALL_S`."""
+        self._draining = True
+        for session in tuple(self._open.values()):
+            session.close("server_shutdown")
+        tasks = tuple(self._tasks)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=CLOSE_ALL_S)
+            for task in late:
+                log.warning("session did not close in time", task=task.get_name())
+                task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(*late, return_exceptions=True)
+        for session_id in tuple(self._closed):
+            self._drop_closed(session_id)
+
+    @property
+    def draining(self) -> bool:
+        """No offer is taken any more."""
+        return self._draining
+
+    @property
+    def stats(self) -> dict[str, int]:
+        """Totals of the process."""
+        return {
+            "sessions": len(self._open),
+            "sessions_created": self._created,
+            "sessions_closed_kept": len(self._closed),
+            "legs": self._media.legs,
+        }

@@ -1,0 +1,406 @@
+"""One session: a browser's leg, its far end, its timers and its events, from the offer to the last freed port."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import structlog
+
+from ..config import Config
+from ..errors import Conflict, PeerError, SdpServerError, SipRefused, SipTimeout
+from ..events import EventLog, SessionEvent
+from ..messages import CallInfo, CallOptions, OfferResponse, SdpAnswer
+from ..webrtc import DataChannel, Offer, WebRtcEvent, WebRtcLeg
+from .far_end import CallEnd, FarEnd, SipFarEnd
+from .routing import BuiltIn, Destination
+from .states import CallState, MediaState, SessionState, check_transition, public_state
+
+log = structlog.get_logger(__name__)
+
+END_TONE_S = 3.0
+"""How long a caller hears why a call failed."""
+
+LEG_CLOSE_S = 1.0
+"""close_notify is one datagram; a leg that takes longer to close is cut off."""
+
+EVENTS_CHANNEL = "events"
+
+
+class Session:
+    """Made by `Sessions`. All methods belong to the event loop; `run` is the task that owns everything else."""
+
+    def __init__(
+        self,
+        *,
+        session_id: str,
+        owner: str,
+        destination: Destination,
+        options: CallOptions,
+        metadata: dict[str, Any],
+        config: Config,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.id = session_id
+        self.owner = owner
+        self.destination = destination
+        self.options = options
+        self.metadata = metadata
+        self.resume_token = secrets.token_urlsafe(24)
+        self.call_id = secrets.token_hex(8)
+        self.created_at = datetime.now(UTC)
+        self.events = EventLog(clock=loop.time)
+        self.lock = asyncio.Lock()
+        self.close_reason: str | None = None
+        self._config = config
+        self._loop = loop
+        self._started = loop.time()
+        self._ended: float | None = None
+        self._session_state = SessionState.OPEN
+        self._call_state = CallState.CALLING
+        self._media_state = MediaState.NEW
+        self._end: CallEnd | None = None
+        self._leg: WebRtcLeg | None = None
+        self._far_end: FarEnd | None = None
+        self._group: asyncio.TaskGroup | None = None
+        self._leg_tasks: dict[WebRtcLeg, asyncio.Task[None]] = {}
+        self._closing = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._progress: list[asyncio.Future[None]] = []
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._final: dict[str, Any] | None = None
+        self._log = log.bind(session_id=session_id, call_id=self.call_id)
+        self.events.emit("offer")
+
+    # -- life
+
+    def open(self, leg: WebRtcLeg, create_far_end: Callable[[WebRtcLeg], FarEnd]) -> None:
+        """Take the browser's leg and make the far end; `run` then carries them."""
+        self._leg = leg
+        leg.on_event = lambda event, detail: self._on_webrtc_event(leg, event, detail)
+        leg.on_channel = self._on_channel
+        self._far_end = create_far_end(leg)
+        self._far_end.attach(leg)
+        self._after("max_duration", self._config.session.max_duration_s, lambda: self.close("max_duration"))
+
+    async def run(self) -> None:
+        """Live until closed, then free everything. Raises nothing: a failure closes this session and no other."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                if self._leg is not None:
+                    self._run_leg(self._leg)
+                await self._closing.wait()
+                self._final = self._describe()  # with the last figures of the legs
+                await self._close_leg(self._leg)
+        except* Exception:
+            self._log.exception("session failed")
+        finally:
+            self._release()
+
+    def close(self, reason: str) -> None:
+        """Begin to close. Idempotent: the first reason counts."""
+        if self._closing.is_set():
+            return
+        self.close_reason = reason
+        self._closing.set()
+        self._set_session_state(SessionState.CLOSING)
+        self._fail_waiters(Conflict("the session was closed", reason="session_closed", session_id=self.id))
+        if self._far_end is not None:
+            self._far_end.hangup(reason)
+
+    async def wait_closed(self) -> None:
+        """Until everything is freed."""
+        await self._closed.wait()
+
+    @property
+    def closed(self) -> bool:
+        """From the moment that closing begins."""
+        return self._closing.is_set()
+
+    def _run_leg(self, leg: WebRtcLeg) -> None:
+        if self._group is not None:
+            self._leg_tasks[leg] = self._group.create_task(leg.run(), name=f"leg {self.id}")
+
+    async def _close_leg(self, leg: WebRtcLeg | None) -> None:
+        if leg is None:
+            return
+        leg.on_event = leg.on_channel = None
+        try:
+            async with asyncio.timeout(LEG_CLOSE_S):
+                await leg.close()
+        except TimeoutError:
+            self._log.warning("leg did not close in time")
+        leg.media.close()
+        if (task := self._leg_tasks.pop(leg, None)) is not None:
+            task.cancel()
+
+    def _release(self) -> None:
+        """Free what is left; nothing here waits or raises."""
+        self.close("internal_error")  # no-op unless the task group failed
+        self._group = None
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        self._ended = self._loop.time()
+        final = self._final or self._describe()
+        if self._far_end is not None:
+            self._far_end.close()
+        if self._leg is not None:
+            self._leg.media.close()
+        self._far_end = self._leg = None
+        self._set_session_state(SessionState.CLOSED)
+        end = self._end
+        self.events.emit(
+            "closed",
+            reason=self.close_reason,
+            duration_s=round(self._ended - self._started, 3),
+            sip_status=end.sip_status if end else 0,
+        )
+        duration_s = round(self._ended - self._started, 3)
+        self._final = {**final, "state": "closed", "duration_s": duration_s, "timeline": self.events.timeline}
+        self._log.info("session closed", reason=self.close_reason, duration_s=duration_s)
+        self.events.close()
+        self._closed.set()
+
+    def _after(self, name: str, delay_s: float, action: Callable[[], object]) -> None:
+        self._cancel(name)
+        self._timers[name] = self._loop.call_later(delay_s, action)
+
+    def _cancel(self, name: str) -> None:
+        if (timer := self._timers.pop(name, None)) is not None:
+            timer.cancel()
+
+    # -- states: the only places that change them
+
+    @property
+    def state(self) -> str:
+        """The public state."""
+        return public_state(self._session_state, self._call_state, self._media_state)
+
+    def _set_session_state(self, state: SessionState) -> None:
+        check_transition(self._session_state, state)
+        before, self._session_state = self.state, state
+        self._state_changed(before)
+
+    def _set_call_state(self, state: CallState) -> None:
+        check_transition(self._call_state, state)
+        before, self._call_state = self.state, state
+        self._state_changed(before)
+
+    def _set_media_state(self, state: MediaState) -> None:
+        check_transition(self._media_state, state)
+        before, self._media_state = self.state, state
+        self._state_changed(before)
+
+    def _state_changed(self, before: str) -> None:
+        if before != (now := self.state):
+            self._log.debug("state", before=before, now=now)
+            self.events.emit("state", state=now)
+
+    # -- the call
+
+    async def dial(self) -> None:
+        """Reach the far end. The offer's handler awaits it, so a destination that SIP cannot express is its 400."""
+        if self._far_end is not None:
+            await self._far_end.dial()
+
+    def call_progressed(self, state: CallState, detail: dict[str, Any]) -> None:
+        self._set_call_state(state)
+        self.events.emit(state.value, **detail)
+        self._log.info(state.value, to=self.destination.uri)
+        for waiter in self._progress:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def call_media_changed(self, detail: dict[str, Any]) -> None:
+        self.events.emit("media_changed", **detail)
+
+    def call_step(self, name: str) -> None:
+        self.events.mark(name)
+
+    def call_ended(self, end: CallEnd) -> None:
+        """The far end hung up, refused or fell silent."""
+        self._end = end
+        if self._session_state is not SessionState.OPEN:
+            return
+        self._set_call_state(CallState.ENDED)
+        self.events.emit("ended", reason=end.reason, sip_status=end.sip_status, sip_reason=end.sip_reason)
+        self._log.info("call ended", reason=end.reason, sip_status=end.sip_status)
+        waiting = any(not waiter.done() for waiter in self._progress)
+        if end.was_answered or waiting or not isinstance(self._far_end, SipFarEnd):
+            self._fail_waiters(self._call_error(end))
+            self.close(end.reason)
+            return
+        # The page has its answer already: it hears why, then the session ends.
+        self._far_end.play_end(end.reason)
+        self._set_session_state(SessionState.ENDING)
+        self._after("end_tone", END_TONE_S, lambda: self.close(end.reason))
+
+    def _call_error(self, end: CallEnd) -> PeerError:
+        text = f"{self.destination.uri}: {end.text}"
+        if end.sip_status in (0, 408):
+            return SipTimeout(text, reason=end.reason, session_id=self.id)
+        return SipRefused(
+            text, reason=end.reason, sip_status=end.sip_status, sip_reason=end.sip_reason, session_id=self.id
+        )
+
+    async def wait_for_call(self, states: Collection[CallState]) -> None:
+        """Until the call has reached one of `states`.
+
+        :raises PeerError: the call failed first.
+        """
+        while self._call_state not in states:
+            if self._end is not None:
+                raise self._call_error(self._end)
+            waiter = self._loop.create_future()
+            self._progress.append(waiter)
+            try:
+                await waiter
+            finally:
+                self._progress.remove(waiter)
+
+    def _fail_waiters(self, error: SdpServerError) -> None:
+        for waiter in self._progress:
+            if not waiter.done():
+                waiter.set_exception(error)
+
+    # -- the browser's leg
+
+    def answer(self) -> OfferResponse:
+        """The reply to the offer that was just taken. The clock of `setup_timeout_s` starts with it."""
+        if self._leg is None:
+            raise Conflict("the session was closed", reason="session_closed", session_id=self.id)
+        if self._media_state is not MediaState.CONNECTED:
+            self._after("setup", self._config.session.setup_timeout_s, lambda: self.close("setup_timeout"))
+        self.events.emit("answer", codecs=[codec.rtpmap for codec in self._leg.codecs])
+        return OfferResponse(
+            sdp=SdpAnswer(sdp=self._leg.answer),
+            session_id=self.id,
+            ice_candidates=self._leg.candidates,
+            metadata=self.metadata,
+            resume_token=self.resume_token,
+            call=CallInfo(call_id=self.call_id, to=self.destination.uri, state=self._call_state.value),
+        )
+
+    def resume(self, offer: Offer, create_leg: Callable[[int], WebRtcLeg]) -> WebRtcLeg | None:
+        """Take a new offer for this session; the call is not touched.
+
+        The same DTLS association is renegotiated (direction, ICE restart). A new one, a reloaded page's, gets a leg of
+        its own from `create_leg(worker)`; the leg that it takes the place of is returned, to be closed by `retire`.
+
+        :raises BadRequest: the offer is refused, and nothing has changed.
+        """
+        leg, far_end = self._leg, self._far_end
+        if leg is None or far_end is None:
+            raise Conflict("the session was closed", reason="session_closed", session_id=self.id)
+        if self._media_state is not MediaState.LOST and leg.can_renegotiate(offer):
+            leg.renegotiate(offer)
+            far_end.attach(leg)
+            self.events.emit("renegotiated", direction=leg.direction.value)
+            return None
+        replacement = create_leg(leg.media.worker)
+        replacement.on_event = lambda event, detail: self._on_webrtc_event(replacement, event, detail)
+        replacement.on_channel = self._on_channel
+        self._cancel("resume")
+        self._leg = replacement
+        if self._media_state is not MediaState.NEW:
+            self._set_media_state(MediaState.NEW)
+        far_end.attach(replacement)
+        self._run_leg(replacement)
+        self.events.emit("resumed")
+        return leg
+
+    async def retire(self, leg: WebRtcLeg) -> None:
+        """Close a leg that `resume` replaced."""
+        await self._close_leg(leg)
+
+    def add_remote_candidate(self, candidate: str, mid: str | None, index: int | None) -> None:
+        """Trickled by the client.
+
+        :raises BadRequest: reason `invalid_candidate`.
+        """
+        if self._leg is not None:
+            self._leg.add_remote_candidate(candidate, mid, index)
+
+    def _on_webrtc_event(self, leg: WebRtcLeg, event: WebRtcEvent, detail: str) -> None:
+        if leg is not self._leg or self.closed:
+            return
+        match event:
+            case WebRtcEvent.ICE_CONNECTED:
+                if self._media_state is MediaState.NEW:
+                    self._set_media_state(MediaState.CHECKED)
+                self.events.emit("ice", remote=detail)
+            case WebRtcEvent.CONNECTED:
+                self._cancel("setup")
+                self._set_media_state(MediaState.CONNECTED)
+                self.events.emit("dtls", profile=detail)
+                self._log.info("connected", profile=detail)
+            case WebRtcEvent.FIRST_RTP_RECEIVED:
+                self.events.emit("first_rtp_in", codec=detail)
+            case WebRtcEvent.FIRST_RTP_SENT:
+                self.events.emit("first_rtp_out", codec=detail)
+            case WebRtcEvent.FAILED:
+                self._log.warning("dtls failed", error=detail)
+                self.events.emit("failed", error=detail)
+                self.close("dtls_failed")
+            case WebRtcEvent.GONE:
+                self.close("client_gone")
+            case WebRtcEvent.CLOSED:
+                # A page that reloads says close_notify just as one that leaves for good does.
+                self._set_media_state(MediaState.LOST)
+                self.events.emit("disconnected")
+                self._after("resume", self._config.session.resume_s, lambda: self.close("client_closed"))
+
+    def _on_channel(self, channel: DataChannel) -> None:
+        self._log.debug("data channel", label=channel.label)
+        if channel.label == EVENTS_CHANNEL:
+            self._follow(channel)
+        elif self.destination.built_in is BuiltIn.ECHO:
+            channel.on_message = channel.send
+
+    def _follow(self, channel: DataChannel) -> None:
+        """Send the session's events, from the first one kept, as JSON texts."""
+
+        def forward(event: SessionEvent) -> None:
+            if channel.closed:
+                self.events.unlisten(forward)
+            else:
+                channel.send(orjson.dumps(event.as_json()).decode())
+
+        for event in self.events.kept:
+            forward(event)
+        self.events.listen(forward)
+
+    # -- what clients see
+
+    def describe(self) -> dict[str, Any]:
+        """GET /webrtc/sessions/{id}; also of a closed session, as it was at its end."""
+        return self._describe() if self._final is None else self._final
+
+    def _describe(self) -> dict[str, Any]:
+        leg, end = self._leg, self._end
+        return {
+            "session_id": self.id,
+            "state": self.state,
+            "created_at": self.created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "duration_s": round((self._ended or self._loop.time()) - self._started, 3),
+            "close_reason": self.close_reason,
+            "metadata": self.metadata,
+            "call": {
+                "call_id": self.call_id,
+                "to": self.destination.uri,
+                "state": self._call_state.value,
+                "reason": end.reason if end else None,
+                "sip_status": end.sip_status if end else None,
+            },
+            "webrtc": None
+            if leg is None
+            else {**leg.state_json(), "media": None if leg.media.closed else dict(leg.media.stats)},
+            "sip": self._far_end.describe() if self._far_end else None,
+            "timeline": self.events.timeline,
+        }
