@@ -1,0 +1,3 @@
+#include <nanobind/nanobind.h>
+
+NB_MODULE(_media, module) { module.doc() = "The native media plane."; }
