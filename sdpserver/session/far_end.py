@@ -14,13 +14,14 @@ from typing import Any, Protocol
 
 import structlog
 
-from ..config import Config
-from ..errors import SdpServerError
-from ..media import LegEvent, MediaLeg, MediaPlane
-from ..messages import CallOptions
-from ..sdp import Codec, Direction, audio_codecs, with_telephone_events
-from ..sip import LocalAudio, RemoteAudio, SipCall, SipEndpoint, SipEvent, SipEventType
-from ..webrtc import WebRtcLeg
+from sdpserver.config import Config
+from sdpserver.errors import SdpServerError
+from sdpserver.media import LegEvent, MediaLeg, MediaPlane
+from sdpserver.messages import CallOptions
+from sdpserver.sdp import Codec, Direction, audio_codecs, with_telephone_events
+from sdpserver.sip import LocalAudio, RemoteAudio, SipCall, SipEndpoint, SipEvent, SipEventType
+from sdpserver.webrtc import WebRtcLeg
+
 from .routing import BuiltIn, Destination
 from .states import CallState, check_transition
 from .tones import RINGBACK, SILENCE, TEST_TONE, Tone, tone_for
@@ -65,6 +66,7 @@ class FarEnd(ABC):
     def _connect(self) -> None:
         """Set what each leg sends, as the call's state has it."""
 
+    @abstractmethod
     async def dial(self) -> None:
         """Reach the far end; progress goes to the listener."""
 

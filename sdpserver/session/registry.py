@@ -11,14 +11,15 @@ from typing import Any
 
 import structlog
 
-from ..config import Config
-from ..errors import BadRequest, Conflict, NotFound, SdpServerError, Unavailable
-from ..events import Subscription
-from ..media import MediaPlane
-from ..messages import CallOptions, IceCandidate, OfferRequest, OfferResponse
-from ..sdp import Codec, audio_codecs
-from ..sip import SipEndpoint
-from ..webrtc import WebRtcPlane, parse_offer
+from sdpserver.config import Config
+from sdpserver.errors import BadRequest, Conflict, NotFound, SdpServerError, Unavailable
+from sdpserver.events import Subscription
+from sdpserver.media import MediaPlane
+from sdpserver.messages import CallOptions, IceCandidate, OfferRequest, OfferResponse
+from sdpserver.sdp import Codec, audio_codecs
+from sdpserver.sip import SipEndpoint
+from sdpserver.webrtc import WebRtcPlane, parse_offer
+
 from . import routing
 from .far_end import create_far_end
 from .session import Session

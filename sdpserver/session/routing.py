@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from ..config import Config, Trunk
-from ..errors import BadRequest
-from ..messages import CallOptions
+from sdpserver.config import Config, Trunk
+from sdpserver.errors import BadRequest
+from sdpserver.messages import CallOptions
 
 MAX_DESTINATION_LENGTH = 256
 
@@ -93,7 +93,9 @@ def resolve(config: Config, call: CallOptions | None, metadata: Mapping[str, Any
         if to in {far_end.value for far_end in BuiltIn}:
             return Destination(uri=to, built_in=BuiltIn(to))
         if to.startswith(("conference/", "playback/")):
-            raise BadRequest(f"{to!r}: conferences and playback are not supported by this version", reason="bad_destination")
+            raise BadRequest(
+                f"{to!r}: conferences and playback are not supported by this version", reason="bad_destination"
+            )
     user, host = _split_uri(to)
     for route in config.routes:
         if (named is None or route.trunk == named) and _pattern(route.match).search(user):

@@ -11,11 +11,12 @@ from typing import Any
 import orjson
 import structlog
 
-from ..config import Config
-from ..errors import Conflict, PeerError, SdpServerError, SipRefused, SipTimeout
-from ..events import EventLog, SessionEvent
-from ..messages import CallInfo, CallOptions, OfferResponse, SdpAnswer
-from ..webrtc import DataChannel, Offer, WebRtcEvent, WebRtcLeg
+from sdpserver.config import Config
+from sdpserver.errors import Conflict, PeerError, SdpServerError, SipRefused, SipTimeout
+from sdpserver.events import EventLog, SessionEvent
+from sdpserver.messages import CallInfo, CallOptions, OfferResponse, SdpAnswer
+from sdpserver.webrtc import DataChannel, Offer, WebRtcEvent, WebRtcLeg
+
 from .far_end import CallEnd, FarEnd, SipFarEnd
 from .routing import BuiltIn, Destination
 from .states import CallState, MediaState, SessionState, check_transition, public_state

@@ -1,4 +1,4 @@
-"""Call progress tones, with the values that ITU-T Recommendation E.180 (03/98), section 2, recommends for new systems."""
+"""Call progress tones, as ITU-T Recommendation E.180 (03/98), section 2, recommends them for new systems."""
 
 from __future__ import annotations
 

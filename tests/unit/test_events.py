@@ -1,0 +1,94 @@
+"""A session's log: replay, order, slow readers."""
+
+import asyncio
+
+from sdpserver.events import LOG_LENGTH, QUEUE_LENGTH, EventLog
+
+
+class Clock:
+    now = 10.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_a_reader_gets_what_is_kept_after_its_last_id_and_then_what_comes() -> None:
+    log = EventLog(clock=Clock())
+    for name in ("a", "b", "c"):
+        log.emit(name)
+    subscription = log.subscribe(after_id=1)
+    log.emit("d")
+    log.close()
+    assert [event.type async for event in subscription] == ["b", "c", "d"]
+
+
+async def test_a_closed_log_can_still_be_read() -> None:
+    log = EventLog(clock=Clock())
+    log.emit("a")
+    log.close()
+    assert [event.id async for event in log.subscribe()] == [1]
+
+
+async def test_a_slow_reader_is_ended_and_the_others_go_on() -> None:
+    log = EventLog(clock=Clock())
+    slow, quick = log.subscribe(), log.subscribe()
+    seen = []
+
+    async def read() -> None:
+        async for event in quick:
+            seen.append(event.id)
+
+    reader = asyncio.create_task(read())
+    for _ in range(QUEUE_LENGTH + 10):
+        log.emit("x")
+        await asyncio.sleep(0)
+    assert slow.overrun
+    assert not quick.overrun
+    assert log.subscribers == 1
+    assert [event.id async for event in slow] == list(range(1, QUEUE_LENGTH + 1))
+    log.close()
+    await reader
+    assert seen == list(range(1, QUEUE_LENGTH + 11))
+
+
+def test_the_log_keeps_a_bounded_number_of_events() -> None:
+    log = EventLog(clock=Clock())
+    for _ in range(LOG_LENGTH + 5):
+        log.emit("x")
+    assert [event.id for event in log.kept] == list(range(6, LOG_LENGTH + 6))
+
+
+def test_the_timeline_has_the_first_time_of_each_step_in_ms_since_the_start() -> None:
+    clock = Clock()
+    log = EventLog(clock=clock)
+    log.emit("offer")
+    clock.now = 10.25
+    log.mark("first_rtp_in")
+    clock.now = 11.0
+    log.mark("first_rtp_in")
+    log.emit("closed", reason="x")
+    assert log.timeline == {"offer": 0.0, "first_rtp_in": 250.0, "closed": 1000.0}
+
+
+def test_a_listener_can_leave_while_it_is_called() -> None:
+    log = EventLog(clock=Clock())
+    seen = []
+
+    def once(event: object) -> None:
+        seen.append(event)
+        log.unlisten(once)
+
+    log.listen(once)
+    log.emit("a")
+    log.emit("b")
+    log.unlisten(once)
+    assert len(seen) == 1
+
+
+def test_an_event_as_json_has_utc_time_and_its_data() -> None:
+    log = EventLog(clock=Clock())
+    data = log.emit("ice", remote="192.0.2.1 5000").as_json()
+    assert data["id"] == 1
+    assert data["type"] == "ice"
+    assert data["at"].endswith("Z")
+    assert data["data"] == {"remote": "192.0.2.1 5000"}
