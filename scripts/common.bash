@@ -21,12 +21,13 @@ if ! mkdir -p "$CACHE"/{log,lock,tmp} 2>/dev/null || [ ! -w "$CACHE/tmp" ]; then
 fi
 LOG=${SDPSERVER_LOG:-$CACHE/log/${0##*/}.log}
 
-STARTED=${STARTED:-$EPOCHREALTIME}
+# A script that runs others hands its start on, so that their lines tell one time.
+export SDPSERVER_STARTED=${SDPSERVER_STARTED:-$EPOCHREALTIME}
 
 # One line of progress with the seconds since the start.
 say() {
-  local now=$EPOCHREALTIME us
-  us=$(((${now%.*} - ${STARTED%.*}) * 1000000 + 10#${now#*.} - 10#${STARTED#*.}))
+  local now=${EPOCHREALTIME/[.,]/} start=${SDPSERVER_STARTED/[.,]/} us
+  us=$((now - start))
   printf '[%3d.%d s] %s\n' $((us / 1000000)) $((us % 1000000 / 100000)) "$*" >&2
 }
 
