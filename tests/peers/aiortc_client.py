@@ -1,0 +1,355 @@
+"""A WebRTC client without a browser: aiortc's RTCPeerConnection, a tone for a voice, and a record of what it hears."""
+
+from __future__ import annotations
+
+import asyncio
+import fractions
+import re
+import struct
+import time
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any
+
+import aioice.ice
+import httpx
+import numpy as np
+from aiortc import (
+    AudioStreamTrack,
+    RTCConfiguration,
+    RTCDataChannel,
+    RTCPeerConnection,
+    RTCRtpCodecCapability,
+    RTCRtpSender,
+    RTCSessionDescription,
+)
+from aiortc.rtp import RtpPacket
+from av import AudioFrame
+
+from . import audio
+from .rtp_recording import TELEPHONE_EVENT, Format, Received, RtpRecording
+
+# These tests never leave the machine, and aioice leaves 127.0.0.1 out.
+aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]
+
+RATE = 8000
+FRAME = 160
+EVENTS = {8000: 126, 48000: 110}
+"""Payload types of telephone-event by clock rate, as Chromium numbers them; aiortc offers none."""
+
+
+class ToneTrack(AudioStreamTrack):
+    """A continuous tone, or silence at 0 Hz, 20 ms a frame by the clock."""
+
+    def __init__(self, frequency_hz: float) -> None:
+        super().__init__()
+        self.frequency_hz = frequency_hz
+        self._sent = 0
+        self._started = 0.0
+
+    async def recv(self) -> AudioFrame:
+        if self._sent == 0:
+            self._started = time.monotonic()
+        await asyncio.sleep(max(0.0, self._started + self._sent / RATE - time.monotonic()))
+        time_s = (self._sent + np.arange(FRAME)) / RATE
+        samples = (0.3 * 32767 * np.sin(2 * np.pi * self.frequency_hz * time_s)).astype(np.int16)
+        frame = AudioFrame.from_ndarray(samples[None], layout="mono")
+        frame.sample_rate = RATE
+        frame.pts = self._sent
+        frame.time_base = fractions.Fraction(1, RATE)
+        self._sent += FRAME
+        return frame
+
+
+class _Keypad:
+    """Puts telephone-events in the place of audio packets on their way out, as a phone does (RFC 4733 section 2.5)."""
+
+    def __init__(self, send: Callable[[bytes], Awaitable[None]]) -> None:
+        self._send = send
+        self._slots: list[tuple[int, int, bool, bool]] = []  # event, duration in ms, marker, end
+        self._done: asyncio.Event = asyncio.Event()
+        self._timestamp = 0
+        self.clock_rate_hz = 8000
+
+    async def press(self, digit: str, duration_ms: int) -> None:
+        event = "0123456789*#ABCD".index(digit)
+        steps = list(range(20, duration_ms + 1, 20))
+        self._done.clear()
+        self._slots = [(event, step, step == 20, False) for step in steps]
+        self._slots += [(event, steps[-1], False, True)] * 3
+        await asyncio.wait_for(self._done.wait(), 10)
+
+    async def send_rtp(self, data: bytes) -> None:
+        is_rtcp = 64 <= data[1] & 0x7F <= 95
+        if self._slots and not is_rtcp:
+            event, duration_ms, marker, end = self._slots.pop(0)
+            _, _, sequence, timestamp, ssrc = struct.unpack("!BBHII", data[:12])
+            if marker:
+                self._timestamp = timestamp
+            kind = EVENTS[self.clock_rate_hz] | (0x80 if marker else 0)
+            header = struct.pack("!BBHII", 0x80, kind, sequence, self._timestamp, ssrc)
+            duration = duration_ms * self.clock_rate_hz // 1000
+            data = header + struct.pack("!BBH", event, (0x80 if end else 0) | 10, duration)
+            if not self._slots:
+                self._done.set()
+        await self._send(data)
+
+
+def offer_telephone_events(sdp: str) -> str:
+    """The same offer with telephone-event for both clock rates."""
+    lines = []
+    for line in sdp.split("\r\n"):
+        if line.startswith("m=audio"):
+            line += "".join(f" {payload_type}" for payload_type in EVENTS.values())
+        lines.append(line)
+        if line.startswith("a=rtcp-mux"):
+            for rate, payload_type in EVENTS.items():
+                lines.append(f"a=rtpmap:{payload_type} {TELEPHONE_EVENT}/{rate}")
+    return "\r\n".join(lines)
+
+
+def formats_of(sdp: str) -> dict[int, Format]:
+    """`a=rtpmap` lines by payload type."""
+    found = re.findall(r"^a=rtpmap:(\d+) ([^/\s]+)/(\d+)", sdp, re.MULTILINE)
+    return {int(number): Format(name, int(rate)) for number, name, rate in found}
+
+
+class Client:
+    """One page's worth of a call: `await client.call(to=...)`, listen to `heard`, `await client.close()`.
+
+    :param codec: `PCMU`, `PCMA` or `opus` to offer only that one; None for all.
+    :param frequency_hz: what it says; 0 for silence, None for no voice (it only listens).
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        codec: str | None = None,
+        frequency_hz: float | None = 1000.0,
+        events: bool = False,
+        audio: bool = True,
+    ) -> None:
+        self.http = httpx.AsyncClient(base_url=url, timeout=40, trust_env=False)
+        self.heard = RtpRecording()
+        self.answer: dict[str, Any] = {}
+        self.connected_s = 0.0
+        """From the offer's POST to DTLS done."""
+        self.closed_at_s = 0.0
+        """When the server's close_notify came, `time.monotonic()`."""
+        self.events: list[tuple[float, dict[str, Any]]] = []
+        """What came on the data channel `events`, with the time."""
+        self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self._closed = asyncio.Event()
+        self._keypad: _Keypad | None = None
+        self.track = None if frequency_hz is None else ToneTrack(frequency_hz)
+        self.transceiver = None
+        if audio:
+            self.transceiver = self.pc.addTransceiver(
+                self.track or "audio", direction="sendrecv" if self.track else "recvonly"
+            )
+            if codec is not None:
+                self.transceiver.setCodecPreferences(_capabilities(codec))
+        self.channel: RTCDataChannel | None = None
+        if events:
+            self.channel = self.pc.createDataChannel("events")
+            self.channel.on("message", self._on_event)
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def session_id(self) -> str:
+        found: str = self.answer["session_id"]
+        return found
+
+    # -- signalling
+
+    async def offer(self) -> str:
+        """A new local offer, with what aiortc lacks."""
+        await self.pc.setLocalDescription(await self.pc.createOffer())
+        return offer_telephone_events(self.pc.localDescription.sdp)
+
+    async def post_offer(self, body: dict[str, Any] | None = None, **call: Any) -> httpx.Response:
+        """POST /webrtc/offer. `body` is laid over it, `call` is its member of that name."""
+        request: dict[str, Any] = {"sdp": {"type": "offer", "sdp": await self.offer()}} | (body or {})
+        if call:
+            request["call"] = call
+        return await self.http.post("/webrtc/offer", json=request)
+
+    async def call(self, to: str | None = None, *, body: dict[str, Any] | None = None, **call: Any) -> None:
+        """Offer, answer, ICE and DTLS."""
+        started = time.monotonic()
+        if to is not None:
+            call["to"] = to
+        response = await self.post_offer(body, **call)
+        assert response.status_code == 200, response.text
+        await self.accept(response.json())
+        await self.wait_connected()
+        self.connected_s = time.monotonic() - started
+
+    async def accept(self, answer: dict[str, Any]) -> None:
+        """Take an answer, a first one or one to a re-offer."""
+        self.answer = answer
+        sdp = answer["sdp"]["sdp"]
+        self.heard.formats = formats_of(sdp)
+        await self.pc.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
+        self._tap()
+
+    async def reoffer(self, direction: str) -> None:
+        """Change the direction of the audio, by the token of the session."""
+        assert self.transceiver is not None
+        self.transceiver.direction = direction
+        tokens = {"session_id": self.session_id, "resume_token": self.answer["resume_token"]}
+        response = await self.post_offer(tokens)
+        assert response.status_code == 200, response.text
+        await self.accept(response.json())
+
+    async def wait_connected(self, timeout_s: float = 10.0) -> None:
+        """DTLS done."""
+        done = asyncio.Event()
+
+        def look() -> None:
+            if self.pc.connectionState in ("connected", "failed", "closed"):
+                done.set()
+
+        self.pc.on("connectionstatechange", look)
+        look()
+        try:
+            await asyncio.wait_for(done.wait(), timeout_s)
+        finally:
+            self.pc.remove_listener("connectionstatechange", look)
+        assert self.pc.connectionState == "connected", self.pc.connectionState
+
+    async def describe(self) -> dict[str, Any]:
+        """GET /webrtc/sessions/{id}."""
+        response = await self.http.get(f"/webrtc/sessions/{self.session_id}")
+        assert response.status_code == 200, response.text
+        found: dict[str, Any] = response.json()
+        return found
+
+    # -- media
+
+    def _tap(self) -> None:
+        """Listen in behind SRTP: what arrived, before any jitter buffer."""
+        transport = self._dtls
+        if transport is None or getattr(transport, "_tapped", False):
+            return
+        transport._tapped = True
+        transport.on("statechange", self._on_dtls_state)
+        router = transport._rtp_router
+        route = router.route_rtp
+
+        def tapped(packet: RtpPacket) -> Any:
+            self.heard.add(
+                Received(
+                    time.monotonic(),
+                    packet.payload_type,
+                    packet.sequence_number,
+                    packet.timestamp,
+                    packet.ssrc,
+                    bool(packet.marker),
+                    packet.payload,
+                )
+            )
+            return route(packet)
+
+        router.route_rtp = tapped
+        self._keypad = _Keypad(transport._send_rtp)
+        transport._send_rtp = self._keypad.send_rtp
+
+    @property
+    def _dtls(self) -> Any:
+        if self.transceiver is not None:
+            return self.transceiver.sender.transport
+        return self.pc.sctp.transport if self.pc.sctp else None
+
+    def _on_dtls_state(self) -> None:
+        if self._dtls.state == "closed" and not self._closed.is_set():
+            self.closed_at_s = time.monotonic()
+            self._closed.set()
+
+    def _on_event(self, message: str | bytes) -> None:
+        import orjson
+
+        self.events.append((time.monotonic(), orjson.loads(message)))
+
+    async def wait_closed(self, timeout_s: float = 5.0) -> float:
+        """The server's close_notify; the time at which it came."""
+        await asyncio.wait_for(self._closed.wait(), timeout_s)
+        return self.closed_at_s
+
+    async def wait_audio(self, packets: int = 1, *, timeout_s: float = 5.0) -> None:
+        """Until so many audio packets have come in all."""
+        deadline = time.monotonic() + timeout_s
+        while len(self.heard.audio_packets) < packets:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{len(self.heard.audio_packets)} of {packets} audio packets in {timeout_s} s")
+            await asyncio.sleep(0.01)
+
+    async def wait_tone(self, frequency_hz: float, *, timeout_s: float = 5.0) -> float:
+        """Until the last 200 ms of what arrived are this tone; the time of it."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            now = time.monotonic()
+            pcm, rate = self.heard.since(now - 0.2).pcm()
+            found = audio.dominant_frequency(pcm, rate) if len(pcm) > 0.1 * rate else 0.0
+            if abs(found - frequency_hz) < 0.02 * frequency_hz:
+                return now
+            if now > deadline:
+                raise TimeoutError(f"heard {found:.0f} Hz instead of {frequency_hz:.0f} Hz for {timeout_s} s")
+            await asyncio.sleep(0.02)
+
+    async def listen(self, duration_s: float) -> RtpRecording:
+        """What is heard from now on, for so long."""
+        started = time.monotonic()
+        await asyncio.sleep(duration_s)
+        return self.heard.since(started)
+
+    async def press(self, digits: str, *, duration_ms: int = 120, pause_ms: int = 100) -> None:
+        """Keys of the phone's pad."""
+        assert self._keypad is not None
+        assert self.transceiver is not None
+        self._keypad.clock_rate_hz = 48000 if self.sends == "opus" else 8000
+        for digit in digits:
+            await self._keypad.press(digit, duration_ms)
+            await asyncio.sleep(pause_ms / 1000)
+
+    @property
+    def sends(self) -> str:
+        """The codec that aiortc sends: the first of the answer that it has."""
+        assert self.transceiver is not None
+        name: str = self.transceiver._codecs[0].name
+        return name
+
+    # -- the end
+
+    async def hang_up(self) -> None:
+        """POST /webrtc/close."""
+        response = await self.http.post("/webrtc/close", json={"session_id": self.session_id})
+        assert response.status_code == 200, response.text
+
+    async def vanish(self) -> None:
+        """Close the sockets without a word, as a crashed browser does."""
+        for transport in {self._dtls.transport}:
+            await transport.stop()
+
+    async def close(self) -> None:
+        """Close the connection as a page does (close_notify), and free everything. Idempotent."""
+        await self.pc.close()
+        await self.http.aclose()
+
+
+def _capabilities(codec: str) -> list[RTCRtpCodecCapability]:
+    found = [
+        capability
+        for capability in RTCRtpSender.getCapabilities("audio").codecs
+        if capability.mimeType.lower() == f"audio/{codec.lower()}"
+    ]
+    assert found, f"aiortc has no {codec}"
+    return found

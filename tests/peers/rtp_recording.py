@@ -1,0 +1,150 @@
+"""What a WebRTC client was sent, packet by packet, and how it sounds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import av
+import numpy as np
+
+from . import audio
+
+TELEPHONE_EVENT = "telephone-event"
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """`arrived_s` is `time.monotonic()`."""
+
+    arrived_s: float
+    payload_type: int
+    sequence: int
+    timestamp: int
+    ssrc: int
+    marker: bool
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """`a=rtpmap` of the answer."""
+
+    name: str
+    clock_rate_hz: int
+
+
+class _OpusDecoder:
+    def __init__(self) -> None:
+        self._codec = av.CodecContext.create("libopus", "r")
+        assert isinstance(self._codec, av.AudioCodecContext)
+        self._codec.format, self._codec.layout, self._codec.sample_rate = "s16", "mono", 48000  # type: ignore[assignment]
+
+    def decode(self, payload: bytes) -> audio.Pcm:
+        assert isinstance(self._codec, av.AudioCodecContext)
+        frames = [audio.from_int16(frame.to_ndarray().tobytes()) for frame in self._codec.decode(av.Packet(payload))]
+        return np.concatenate(frames) if frames else np.zeros(0)
+
+
+class RtpRecording:
+    """Packets in the order of arrival. Played by their RTP timestamps, nothing concealed: what was lost is silence."""
+
+    def __init__(self) -> None:
+        self.formats: Mapping[int, Format] = {}
+        self.packets: list[Received] = []
+
+    def add(self, packet: Received) -> None:
+        self.packets.append(packet)
+
+    def since(self, at_s: float) -> RtpRecording:
+        """What arrived from `at_s` on, `time.monotonic()`."""
+        part = RtpRecording()
+        part.formats = self.formats
+        part.packets = [packet for packet in self.packets if packet.arrived_s >= at_s]
+        return part
+
+    def before(self, at_s: float) -> RtpRecording:
+        """What arrived before `at_s`."""
+        part = RtpRecording()
+        part.formats = self.formats
+        part.packets = [packet for packet in self.packets if packet.arrived_s < at_s]
+        return part
+
+    @property
+    def audio_packets(self) -> list[Received]:
+        return [
+            packet
+            for packet in self.packets
+            if (found := self.formats.get(packet.payload_type)) is not None and found.name != TELEPHONE_EVENT
+        ]
+
+    @property
+    def codecs(self) -> set[str]:
+        """The names of the codecs heard."""
+        return {self.formats[packet.payload_type].name for packet in self.audio_packets}
+
+    @property
+    def idle_s(self) -> float:
+        """Since the last audio packet."""
+        packets = self.audio_packets
+        return time.monotonic() - packets[-1].arrived_s if packets else float("inf")
+
+    def pcm(self) -> tuple[audio.Pcm, int]:
+        """The decoded audio on the timeline of its RTP timestamps, and its rate."""
+        packets = self.audio_packets
+        if not packets:
+            return np.zeros(0), 8000
+        assert len(self.codecs) == 1, f"the codec changed: {self.codecs}"
+        assert len({packet.ssrc for packet in packets}) == 1, "the SSRC changed"
+        form = self.formats[packets[0].payload_type]
+        first = packets[0].timestamp
+        opus = _OpusDecoder()
+        pieces: list[tuple[int, audio.Pcm]] = []
+        for packet in packets:
+            offset = (packet.timestamp - first + 0x80000000) % 0x100000000 - 0x80000000
+            if form.name == "PCMU":
+                samples = audio.decode_ulaw(packet.payload)
+            elif form.name == "PCMA":
+                samples = audio.decode_alaw(packet.payload)
+            else:
+                samples = opus.decode(packet.payload)
+            pieces.append((offset, samples))
+        start = min(offset for offset, _ in pieces)
+        end = max(offset + len(samples) for offset, samples in pieces)
+        assert end - start < 600 * form.clock_rate_hz, f"timestamps jump by {(end - start) / form.clock_rate_hz:.0f} s"
+        line = np.zeros(end - start)
+        for offset, samples in pieces:
+            line[offset - start : offset - start + len(samples)] = samples
+        return line, form.clock_rate_hz
+
+    def drift_ms(self) -> float:
+        """How much more time went by on the clock than in timestamps, from the first half second to the last."""
+        packets = self.audio_packets
+        if len(packets) < 60:
+            return 0.0
+        rate = self.formats[packets[0].payload_type].clock_rate_hz
+        first = packets[0]
+        late = [
+            (packet.arrived_s - first.arrived_s)
+            - ((packet.timestamp - first.timestamp + 0x80000000) % 0x100000000 - 0x80000000) / rate
+            for packet in packets
+        ]
+        return float(np.median(late[-25:]) - np.median(late[:25])) * 1000
+
+    def check_tone(self, frequency_hz: float, *, min_duration_s: float = 1.0, **limits: float) -> audio.Tone:
+        """Assert that this tone was heard, unbroken, and in real time."""
+        pcm, rate = self.pcm()
+        heard = audio.check_tone(pcm, rate, frequency_hz, min_duration_s=min_duration_s, **limits)
+        drift_ms = self.drift_ms()
+        assert abs(drift_ms) < 100, f"the timestamps ran {drift_ms:.0f} ms away from the clock"
+        return heard
+
+    def digits(self) -> str:
+        """The telephone-events (RFC 4733) received, one character a press."""
+        presses: dict[int, int] = {}
+        for packet in self.packets:
+            form = self.formats.get(packet.payload_type)
+            if form is not None and form.name == TELEPHONE_EVENT:
+                presses.setdefault(packet.timestamp, packet.payload[0])
+        return "".join("0123456789*#ABCD"[event] for event in presses.values() if event < 16)

@@ -1,0 +1,169 @@
+"""The real server in a process of its own, as an operator runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from .asterisk import Asterisk
+from .ports import claim_block
+from .toml import dumps
+from .waiting import wait_until
+
+STOP_S = 5.0
+"""SIGTERM to exit, whatever is going on."""
+
+
+def trunks_to(asterisk: Asterisk) -> list[dict[str, Any]]:
+    """A trunk for each of its users, under the user's name; `any` comes first."""
+    users = sorted(asterisk.users.values(), key=lambda user: user.name != "any")
+    return [
+        {"name": user.name, "server": asterisk.address, "username": user.name, "password": user.password}
+        for user in users
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What the process holds at a moment. `udp` are the ports that its UDP sockets are bound to."""
+
+    fds: int
+    threads: int
+    udp: frozenset[int]
+    rss_mb: float
+
+
+class ServerProcess:
+    """`sdpserver --conf FILE` on free ports. `tables` are laid over a configuration for loopback."""
+
+    def __init__(self, tables: Mapping[str, Any] | None = None) -> None:
+        ports = claim_block()
+        self.http_port, self.webrtc_port, self.sip_port = ports[0], ports[2], ports[6]
+        self.rtp_ports = range(ports[10], ports[-1] + 1)
+        self.folder = Path(tempfile.mkdtemp(prefix="sdpserver-"))
+        config: dict[str, Any] = {
+            "http": {"bind": "127.0.0.1", "port": self.http_port},
+            "webrtc": {"bind": "127.0.0.1", "port": self.webrtc_port},
+            "media": {"rtp_bind": "127.0.0.1", "rtp_port_range": [self.rtp_ports[0], self.rtp_ports[-1]]},
+            "sip": {"bind": "127.0.0.1", "port": self.sip_port},
+            "log": {"level": "debug"},
+        }
+        for name, table in (tables or {}).items():
+            config[name] = config.get(name, {}) | table if isinstance(table, Mapping) else table
+        (self.folder / "config.toml").write_text(dumps(config))
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def for_asterisk(cls, asterisk: Asterisk, tables: Mapping[str, Any] | None = None) -> ServerProcess:
+        """With a trunk for each user of this Asterisk, and digits routed to the one that speaks every codec."""
+        routing = {"trunks": trunks_to(asterisk), "routes": [{"match": "^[0-9]+$", "trunk": "any"}]}
+        return cls(routing | dict(tables or {}))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")
+
+    def start(self) -> None:
+        """Returns when it is ready for sessions."""
+        command = Path(sys.executable).with_name("sdpserver")
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [command, "--conf", self.folder / "config.toml"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+            )
+        wait_until(self._is_ready, timeout_s=20, what="the server to be ready")
+
+    def _is_ready(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise RuntimeError(f"the server ended with status {self.process.returncode}:\n{self.log}")
+        try:
+            return httpx.get(f"{self.url}/ready", timeout=5, trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def usage(self) -> Usage:
+        """Files, threads, sockets and memory, from /proc."""
+        assert self.process is not None
+        process = psutil.Process(self.process.pid)
+        with process.oneshot():
+            return Usage(
+                fds=process.num_fds(),
+                threads=process.num_threads(),
+                udp=frozenset(socket.laddr.port for socket in process.net_connections("udp")),
+                rss_mb=process.memory_info().rss / 2**20,
+            )
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """GET /webrtc/sessions."""
+        answer = httpx.get(f"{self.url}/webrtc/sessions", timeout=5, trust_env=False).raise_for_status().json()
+        found: list[dict[str, Any]] = answer["sessions"] if isinstance(answer, dict) else answer
+        return found
+
+    def terminate(self) -> float:
+        """SIGTERM; the seconds until it was gone. Its status and its log are judged."""
+        assert self.process is not None
+        started = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(STOP_S + 5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(5)
+            self.process = None
+            raise AssertionError(f"still there {STOP_S + 5} s after SIGTERM:\n{self.log[-4000:]}") from None
+        self.process = None
+        took_s = time.monotonic() - started
+        assert status == 0, f"exit status {status}:\n{self.log[-4000:]}"
+        assert took_s < STOP_S, f"took {took_s:.1f} s to exit:\n{self.log[-4000:]}"
+        self.check_log()
+        return took_s
+
+    def check_log(self) -> None:
+        """No traceback, nothing never awaited, nothing never retrieved."""
+        for sign in ("Traceback (most recent call last)", "was never awaited", "never retrieved", "Assertion"):
+            if sign in (log := self.log):
+                raise AssertionError(f"{sign!r} in the server's log:\n{log[max(0, log.find(sign) - 500) :][:4000]}")
+
+    def close(self) -> None:
+        """End it if a test left it running, and remove its folder. Idempotent."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(5)
+            self.process = None
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running(server: ServerProcess) -> Iterator[ServerProcess]:
+    """Start it, and at the end stop it as an operator would; a failure inside shows the server's log."""
+    try:
+        server.start()
+        try:
+            yield server
+        except BaseException:
+            sys.stderr.write(f"\n-- the server's log:\n{server.log[-8000:]}\n")
+            raise
+        if server.process is not None:
+            server.terminate()
+    finally:
+        server.close()
