@@ -92,7 +92,7 @@ def _codec(name: str, clock_rate_hz: int, payload_type: int, channels: int = 1, 
     )
 
 
-# maxplaybackrate=8000 asks for narrowband (RFC 7587 section 6.1): we decode at 8 kHz anyway, and it is a third of the size.
+# maxplaybackrate=8000 asks for narrowband (RFC 7587 section 6.1): a third of the size, and we decode at 8 kHz anyway.
 OPUS_FMTP = "maxplaybackrate=8000;useinbandfec=1"
 AUDIO_CODECS: dict[str, Codec] = {
     "PCMU": _codec("PCMU", 8000, 0),
