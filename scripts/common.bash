@@ -19,7 +19,8 @@ die() {
 if ! mkdir -p "$CACHE"/{log,lock,tmp} 2>/dev/null || [ ! -w "$CACHE/tmp" ]; then
   die "the cache folder $CACHE cannot be written; make it writable or set SDPSERVER_CACHE to one that is."
 fi
-LOG=${SDPSERVER_LOG:-$CACHE/log/${0##*/}.log}
+LOG=$CACHE/log/${0##*/}.log
+[ "$(stat -c %s "$LOG" 2>/dev/null || echo 0)" -lt 5000000 ] || mv "$LOG" "$LOG.old"
 
 # A script that runs others hands its start on, so that their lines tell one time.
 export SDPSERVER_STARTED=${SDPSERVER_STARTED:-$EPOCHREALTIME}
@@ -31,11 +32,11 @@ say() {
   printf '[%3d.%d s] %s\n' $((us / 1000000)) $((us % 1000000 / 100000)) "$*" >&2
 }
 
-# Adds the reason to a failure sentence when the end of the log tells a well-known one.
+# Adds the reason to a failure sentence when the output of the last command tells a well-known one.
 explain() {
-  local tail_of_log
-  tail_of_log=$(tail -n 150 "$LOG" 2>/dev/null | tail -c 40000)
-  case $tail_of_log in
+  local output
+  output=$(awk '/^=== / {text = ""} {text = text $0 "\n"} END {printf "%s", text}' "$LOG" 2>/dev/null | tail -c 40000)
+  case $output in
     *"No space left on device"* | *"enough free space"*)
       echo "The disk is full: free 3 GB, or point SDPSERVER_CACHE and TMPDIR at another one." ;;
     *"Unable to locate package"* | *"has no installation candidate"* | *"Unable to find a source package"*)
@@ -43,7 +44,7 @@ explain() {
     *"Could not get lock"* | *"Unable to acquire the dpkg"* | *"Unable to lock"*)
       echo "Another apt is running: wait for it to end and try again." ;;
     *"Could not resolve"* | *"Temporary failure"* | *"Network is unreachable"* | *"Could not connect"* | *"Connection refused"* | *"Connection timed out"* | *"NewConnectionError"* | *"Failed to fetch"*)
-      echo "The package mirror cannot be reached: check the network and proxy settings." ;;
+      echo "The package mirror or index cannot be reached: check the network and proxy settings." ;;
     *"No matching distribution found"*)
       echo "The Python package index that pip is set up with lacks a package." ;;
     *"fatal error: Killed"* | *"out of memory"* | *"cannot allocate memory"*)
