@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import socket
 import threading
@@ -112,9 +113,7 @@ class Ami:
 
     def close(self) -> None:
         """Idempotent."""
-        try:
+        with contextlib.suppress(OSError):  # Asterisk was first
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # Asterisk was first
         self._thread.join(5)
         self._socket.close()

@@ -153,9 +153,9 @@ class Asterisk:
 
     def wait_channel(self, *, since: int, timeout_s: float = 5.0) -> str:
         """The name of the first channel made after `since`, a mark of `ami`."""
-        return self.ami.wait_for(
-            lambda event: event.name == "Newchannel", since=since, timeout_s=timeout_s
-        ).fields["Channel"]
+        return self.ami.wait_for(lambda event: event.name == "Newchannel", since=since, timeout_s=timeout_s).fields[
+            "Channel"
+        ]
 
     def wait_hangup(self, channel: str, *, timeout_s: float = 5.0) -> AmiEvent:
         """The end of a channel, past or to come."""
@@ -165,9 +165,11 @@ class Asterisk:
 
     def wait_answered(self, channel: str, *, timeout_s: float = 5.0) -> AmiEvent:
         return self.ami.wait_for(
-            lambda event: event.name == "Newstate"
-            and event.fields["Channel"] == channel
-            and event.fields["ChannelStateDesc"] == "Up",
+            lambda event: (
+                event.name == "Newstate"
+                and event.fields["Channel"] == channel
+                and event.fields["ChannelStateDesc"] == "Up"
+            ),
             timeout_s=timeout_s,
         )
 

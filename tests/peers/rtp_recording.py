@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import av
 import numpy as np
@@ -37,12 +38,10 @@ class Format:
 
 class _OpusDecoder:
     def __init__(self) -> None:
-        self._codec = av.CodecContext.create("libopus", "r")
-        assert isinstance(self._codec, av.AudioCodecContext)
-        self._codec.format, self._codec.layout, self._codec.sample_rate = "s16", "mono", 48000  # type: ignore[assignment]
+        self._codec: Any = av.CodecContext.create("libopus", "r")
+        self._codec.format, self._codec.layout, self._codec.sample_rate = "s16", "mono", 48000
 
     def decode(self, payload: bytes) -> audio.Pcm:
-        assert isinstance(self._codec, av.AudioCodecContext)
         frames = [audio.from_int16(frame.to_ndarray().tobytes()) for frame in self._codec.decode(av.Packet(payload))]
         return np.concatenate(frames) if frames else np.zeros(0)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from .asterisk import Asterisk
 from .ports import claim_block
@@ -118,6 +118,10 @@ class ServerProcess:
         answer = httpx.get(f"{self.url}/webrtc/sessions", timeout=5, trust_env=False).raise_for_status().json()
         found: list[dict[str, Any]] = answer["sessions"] if isinstance(answer, dict) else answer
         return found
+
+    def open_sessions(self) -> list[str]:
+        """The ids of those that are not closed; a closed one is listed for `linger_s`."""
+        return [session["session_id"] for session in self.sessions() if session["state"] != "closed"]
 
     def terminate(self) -> float:
         """SIGTERM; the seconds until it was gone. Its status and its log are judged."""

@@ -10,7 +10,7 @@ Tables = Mapping[str, Any]
 
 
 def dumps(tables: Tables) -> str:
-    """Tables of plain values, and arrays of such tables. A JSON string, number, boolean or array of them is TOML too."""
+    """Tables of plain values, and arrays of such tables. JSON strings, numbers, booleans and arrays are TOML too."""
     lines: list[str] = []
     for name, table in tables.items():
         for entry in table if isinstance(table, list) else [table]:

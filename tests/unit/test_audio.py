@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -69,8 +70,8 @@ def test_what_is_not_the_tone_is_refused(pcm: audio.Pcm, says: str) -> None:
 
 
 def test_ulaw_taken_for_alaw_is_not_a_clean_tone() -> None:
-    encoder = av.CodecContext.create("pcm_mulaw", "w")
-    encoder.format, encoder.layout, encoder.sample_rate = "s16", "mono", 8000  # type: ignore[assignment]
+    encoder: Any = av.CodecContext.create("pcm_mulaw", "w")
+    encoder.format, encoder.layout, encoder.sample_rate = "s16", "mono", 8000
     frame = av.AudioFrame.from_ndarray((audio.sine(1000, 2, 8000)[None] * 32767).astype(np.int16), layout="mono")
     frame.sample_rate = 8000
     octets = b"".join(bytes(packet) for packet in encoder.encode(frame))
@@ -81,8 +82,8 @@ def test_ulaw_taken_for_alaw_is_not_a_clean_tone() -> None:
 
 @pytest.mark.parametrize(("name", "decode"), [("pcm_mulaw", audio.decode_ulaw), ("pcm_alaw", audio.decode_alaw)])
 def test_g711_decodes_as_ffmpeg_does(name: str, decode: object) -> None:
-    decoder = av.CodecContext.create(name, "r")
-    decoder.sample_rate, decoder.layout, decoder.format = 8000, "mono", "s16"  # type: ignore[assignment]
+    decoder: Any = av.CodecContext.create(name, "r")
+    decoder.sample_rate, decoder.layout, decoder.format = 8000, "mono", "s16"
     octets = bytes(range(256))
     frames = decoder.decode(av.Packet(octets))
     expected = frames[0].to_ndarray()[0] / 32768
