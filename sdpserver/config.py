@@ -1,8 +1,10 @@
-"""The configuration: every section and key of `config.toml`, typed, with its default."""
+"""The configuration: every section and key of `config.toml`, typed, with its default.
+
+`config_loader.load` reads it from the file and the environment, `config_checks` says what is wrong with it.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -10,20 +12,35 @@ import msgspec
 Transport = Literal["udp", "tcp", "tls"]
 CodecName = Literal["PCMU", "PCMA", "opus", "G722"]
 
+SECRET_KEYS = frozenset(
+    {"password", "password_hash", "secret", "sha256", "credential", "turn_credential", "token", "jwt_secret"}
+)
+"""Keys whose values are shown nowhere: not in a message, not in a log, not in a repr."""
+
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table of the file."""
 
+    def __repr__(self) -> str:
+        shown = (
+            f"{name}=***" if name in SECRET_KEYS and getattr(self, name) else f"{name}={getattr(self, name)!r}"
+            for name in self.__struct_fields__
+        )
+        return f"{type(self).__name__}({', '.join(shown)})"
 
-class Http(Section):
+
+class Http(Section, frozen=True):
+    """`server_names`: the names by which clients reach the server, beside localhost and IP addresses."""
+
     bind: str = "127.0.0.1"
     port: int = 8080
+    server_names: list[str] = msgspec.field(default_factory=list)
     cors_origins: list[str] = msgspec.field(default_factory=list)
     tls_cert: str = ""
     tls_key: str = ""
 
 
-class WebRtc(Section):
+class WebRtc(Section, frozen=True):
     bind: str = "0.0.0.0"
     port: int = 10000
     announced_ips: list[str] = msgspec.field(default_factory=list)
@@ -34,22 +51,29 @@ class WebRtc(Section):
     turn_credential: str = ""
 
 
-class IceServer(Section):
+class IceServer(Section, frozen=True):
     urls: list[str]
     username: str = ""
     credential: str = ""
 
 
-class Media(Section):
+class IceService(Section, frozen=True):
+    """A service that hands out ICE servers; asked once a token is set, in the form of RestSend's `/api/iceservers`."""
+
+    url: str = "https://restsend.com/api/iceservers"
+    token: str = ""
+
+
+class Media(Section, frozen=True):
     rtp_bind: str = "0.0.0.0"
     rtp_port_range: tuple[int, int] = (20000, 29999)
-    codecs: list[CodecName] = msgspec.field(default_factory=lambda: ["PCMU", "PCMA", "opus", "G722"])
+    codecs: list[CodecName] = msgspec.field(default_factory=lambda: ["PCMU", "PCMA", "opus"])
     workers: int = 1
     recordings_dir: str = "recordings"
     sounds_dir: str = "sounds"
 
 
-class Sip(Section):
+class Sip(Section, frozen=True):
     bind: str = "0.0.0.0"
     port: int = 5070
     transports: list[Transport] = msgspec.field(default_factory=lambda: ["udp", "tcp"])
@@ -59,7 +83,7 @@ class Sip(Section):
     tls_ca: str = ""
 
 
-class Trunk(Section):
+class Trunk(Section, frozen=True):
     name: str
     server: str
     transport: Transport = "udp"
@@ -78,29 +102,29 @@ class Trunk(Section):
     max_calls: int = 0
 
 
-class Routing(Section):
+class Routing(Section, frozen=True):
     default: str = "echo"
 
 
-class Route(Section):
+class Route(Section, frozen=True):
     match: str
     trunk: str
     strip: int = 0
     prefix: str = ""
 
 
-class Dn(Section):
+class Dn(Section, frozen=True):
     number: str
     password_hash: str
 
 
-class Turn(Section):
+class Turn(Section, frozen=True):
     urls: list[str] = msgspec.field(default_factory=list)
     secret: str = ""
     ttl_s: int = 600
 
 
-class ApiKey(Section):
+class ApiKey(Section, frozen=True):
     """`sha256`: the hex digest of the key, as `sdpserver hash-key` prints it."""
 
     name: str
@@ -108,16 +132,17 @@ class ApiKey(Section):
     scopes: list[str] = msgspec.field(default_factory=lambda: ["session", "call"])
 
 
-class Auth(Section):
+class Auth(Section, frozen=True):
     mode: Literal["none", "api_key", "jwt"] = "none"
     api_keys: list[ApiKey] = msgspec.field(default_factory=list)
+    jwt_secret: str = ""
 
 
-class Records(Section):
+class Records(Section, frozen=True):
     url: str = "sqlite:///sdpserver.db"
 
 
-class Session(Section):
+class Session(Section, frozen=True):
     reattach_s: float = 30
     resume_s: float = 0.8
     setup_timeout_s: float = 30
@@ -127,17 +152,18 @@ class Session(Section):
     max_sessions: int = 2000
 
 
-class Log(Section):
+class Log(Section, frozen=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
 
 
-class Config(Section):
-    """All of it. `path` is the file it came from, if any."""
+class Config(Section, frozen=True):
+    """All of it."""
 
     http: Http = msgspec.field(default_factory=Http)
     webrtc: WebRtc = msgspec.field(default_factory=WebRtc)
     ice_servers: list[IceServer] = msgspec.field(default_factory=list)
+    ice_service: IceService = msgspec.field(default_factory=IceService)
     media: Media = msgspec.field(default_factory=Media)
     sip: Sip = msgspec.field(default_factory=Sip)
     trunks: list[Trunk] = msgspec.field(default_factory=list)
@@ -149,8 +175,3 @@ class Config(Section):
     records: Records = msgspec.field(default_factory=Records)
     session: Session = msgspec.field(default_factory=Session)
     log: Log = msgspec.field(default_factory=Log)
-
-
-def load(path: Path | None = None, environ: dict[str, str] | None = None) -> Config:
-    """Read the file and the environment. Replaced by the real loader."""
-    raise NotImplementedError

@@ -44,6 +44,12 @@ class Subscription:
         self._log = log
         self._queue: asyncio.Queue[SessionEvent | None] = asyncio.Queue(QUEUE_LENGTH + 1)
         self.overrun = False
+        self._ended = False
+
+    @property
+    def exhausted(self) -> bool:
+        """It has ended, and everything in it has been read."""
+        return self._ended and self._queue.qsize() <= 1
 
     def _put(self, event: SessionEvent) -> None:
         if self._queue.qsize() < QUEUE_LENGTH:
@@ -53,6 +59,7 @@ class Subscription:
             self.close()
 
     def _end(self) -> None:
+        self._ended = True
         # One place more than QUEUE_LENGTH, kept for this mark.
         if not self._queue.full():
             self._queue.put_nowait(None)

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-SessionId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~-]{1,128}$", min_length=1, max_length=128)]
+# Python's $ also matches before a line feed at the end; other dialects' does not, and takes the lookahead too.
+SessionId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~-]{1,128}$(?!\n)", min_length=1, max_length=128)]
 CandidateText = Annotated[str, Meta(max_length=1024)]
 
 
@@ -97,7 +98,7 @@ class IceCandidateRequest(Request):
     """POST /webrtc/ice-candidate: one or many; null or an empty candidate ends them."""
 
     session_id: SessionId
-    candidate: IceCandidate | None | msgspec.UnsetType = msgspec.UNSET
+    candidate: IceCandidate | msgspec.UnsetType | None = msgspec.UNSET
     candidates: Annotated[list[IceCandidate | None], Meta(max_length=64)] | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -136,3 +137,23 @@ class ErrorResponse(Response, omit_defaults=True):
     session_id: str | None = None
     sip_status: int | None = None
     sip_reason: str | None = None
+
+
+class SessionList(Response):
+    """GET /webrtc/sessions: the caller's open sessions, oldest first, each as it describes itself alone."""
+
+    sessions: list[dict[str, Any]]
+
+
+class Health(Response):
+    """GET /health: the process lives."""
+
+    version: str
+    uptime_s: float
+    status: Literal["ok"] = "ok"
+
+
+class Ready(Response):
+    """GET /ready: new sessions are taken."""
+
+    status: Literal["ready"] = "ready"

@@ -1,0 +1,94 @@
+"""The ASGI application: the routes of sections 1 and 2 of the wire contract around the sessions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Lifespan
+
+from sdpserver import __version__
+from sdpserver.config import Config
+from sdpserver.errors import Unavailable
+from sdpserver.messages import Health, Ready
+
+from . import openapi, webrtc_routes
+from .credentials import Credentials
+from .gate import Gate
+from .ice_servers import IceServers
+from .responses import json_response
+
+DOCS_PAGE = Path(__file__).with_name("docs.html")
+DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+CHECKOUT_FOLDERS = {"/examples": "examples", "/sdk": "clients/js/src"}
+"""Served read-only when the server runs from a checkout, so that the example pages have an origin that may use it."""
+
+
+def create(config: Config, *, lifespan: Lifespan[Starlette] | None = None) -> Starlette:
+    """The application. Before a request comes, `lifespan` must have set `app.state.sessions`."""
+    app = Starlette(
+        routes=[*_routes(), *_checkout_folders()],
+        middleware=[Middleware(Gate, config=config)],
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    app.state.config = config
+    app.state.credentials = Credentials(config.auth)
+    app.state.ice_servers = IceServers(config)
+    app.state.started = time.monotonic()
+    app.state.draining = False
+    return app
+
+
+def _routes() -> list[BaseRoute]:
+    return [
+        Route("/", _home, methods=["GET"]),
+        Route("/health", _health, methods=["GET"]),
+        Route("/api/health", _health, methods=["GET"]),
+        Route("/ready", _ready, methods=["GET"]),
+        Route("/openapi.json", _fixed(openapi.document(), "application/json"), methods=["GET"]),
+        Route("/docs", _fixed(DOCS_PAGE.read_bytes(), "text/html; charset=utf-8", DOCS_POLICY), methods=["GET"]),
+        *webrtc_routes.ROUTES,
+    ]
+
+
+def _checkout_folders() -> list[BaseRoute]:
+    root = Path(__file__).resolve().parents[2]
+    if not (root / "pyproject.toml").is_file():
+        return []
+    return [
+        Mount(path, StaticFiles(directory=root / folder, html=False))
+        for path, folder in CHECKOUT_FOLDERS.items()
+        if (root / folder).is_dir()
+    ]
+
+
+def _fixed(body: bytes, media_type: str, policy: str = "default-src 'none'") -> Callable[[Request], Response]:
+    headers = {"content-security-policy": policy}
+
+    def endpoint(_: Request) -> Response:
+        return Response(body, media_type=media_type, headers=headers)
+
+    return endpoint
+
+
+async def _home(_: Request) -> Response:
+    return RedirectResponse("/docs")
+
+
+async def _health(request: Request) -> Response:
+    uptime_s = round(time.monotonic() - request.app.state.started, 3)
+    return json_response(Health(version=__version__, uptime_s=uptime_s))
+
+
+async def _ready(request: Request) -> Response:
+    if request.app.state.draining:
+        raise Unavailable("the server is shutting down", reason="draining", retry_after_s=5)
+    return json_response(Ready())

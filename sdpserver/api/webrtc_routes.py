@@ -1,0 +1,159 @@
+"""SDP over HTTP: offers, candidates, closing, and what became of a session."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable
+from typing import TypeVar, cast
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive
+
+from sdpserver.errors import BadRequest
+from sdpserver.messages import (
+    CloseRequest,
+    CloseResponse,
+    IceCandidate,
+    IceCandidateRequest,
+    IceCandidateResponse,
+    OfferRequest,
+    SessionList,
+)
+from sdpserver.session import Sessions, routing
+
+from . import bodies
+from .credentials import ANONYMOUS, Credentials, Principal
+from .failures import ClientDisconnected
+from .ice_servers import IceServers
+from .responses import json_response
+from .server_sent_events import EventStream, last_event_id
+
+T = TypeVar("T")
+Body = TypeVar("Body", bound=msgspec.Struct)
+
+
+def _sessions(request: Request) -> Sessions:
+    return cast(Sessions, request.app.state.sessions)
+
+
+def _principal(request: Request, scope: str = "session") -> Principal:
+    credentials = cast(Credentials, request.app.state.credentials)
+    principal = credentials.principal(request.scope["headers_by_name"])
+    principal.require(scope)
+    return principal
+
+
+async def _body(request: Request, type_: type[Body]) -> Body:
+    headers = request.scope["headers_by_name"]
+    bodies.check_content_type(headers)
+    return bodies.decode(await bodies.read(request.receive, headers), type_)
+
+
+async def offer(request: Request) -> Response:
+    """POST /webrtc/offer."""
+    principal = _principal(request)
+    message = await _body(request, OfferRequest)
+    bodies.check_metadata(message.metadata)
+    if "call" not in principal.scopes and message.resume_token is None:
+        _check_stays_here(request, message, principal)
+    sessions = _sessions(request)
+    answering = sessions.offer(message, owner=principal.name)
+    if message.call is None or message.call.wait_for == "none":
+        return json_response(await answering)
+    return json_response(await _while_connected(answering, request.receive))
+
+
+def _check_stays_here(request: Request, message: OfferRequest, principal: Principal) -> None:
+    """A caller without the scope `call` may talk to the built-in destinations, not dial."""
+    destination = routing.resolve(request.app.state.config, message.call, message.metadata)
+    if destination.trunk is not None:
+        principal.require("call")
+
+
+async def _while_connected(awaitable: Awaitable[T], receive: Receive) -> T:
+    """Cancelled when the client goes away: nobody would hear the call that it waits for."""
+    work = asyncio.ensure_future(awaitable)
+    gone = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            return work.result()
+        raise ClientDisconnected
+    finally:
+        for task in (work, gone):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def ice_candidate(request: Request) -> Response:
+    """POST /webrtc/ice-candidate."""
+    principal = _principal(request)
+    message = await _body(request, IceCandidateRequest)
+    candidates = _candidates(message)
+    _sessions(request).add_candidates(message.session_id, candidates, owner=principal.name)
+    return json_response(IceCandidateResponse(session_id=message.session_id))
+
+
+def _candidates(message: IceCandidateRequest) -> list[IceCandidate | None]:
+    one, many = message.candidate, message.candidates
+    if isinstance(many, msgspec.UnsetType):
+        if isinstance(one, msgspec.UnsetType):
+            raise BadRequest("candidate is missing", reason="missing_field")
+        return [one]
+    if not isinstance(one, msgspec.UnsetType):
+        raise BadRequest("candidate and candidates are both there; only one may be", reason="invalid_field")
+    return many
+
+
+async def close(request: Request) -> Response:
+    """POST /webrtc/close."""
+    principal = _principal(request)
+    message = await _body(request, CloseRequest)
+    await _sessions(request).close(message.session_id, message.reason, owner=principal.name)
+    return json_response(CloseResponse(session_id=message.session_id))
+
+
+async def ice_servers(request: Request) -> Response:
+    """GET /iceservers. Needs a credential once the list has credentials in it."""
+    servers = cast(IceServers, request.app.state.ice_servers)
+    principal = _principal(request) if servers.has_credentials else ANONYMOUS
+    return json_response(await servers.list_for(principal.name))
+
+
+async def list_sessions(request: Request) -> Response:
+    """GET /webrtc/sessions."""
+    return json_response(SessionList(sessions=_sessions(request).describe(owner=_principal(request).name)))
+
+
+async def describe_session(request: Request) -> Response:
+    """GET /webrtc/sessions/{id}."""
+    principal = _principal(request)
+    return json_response(_sessions(request).describe_one(request.path_params["session_id"], owner=principal.name))
+
+
+async def session_events(request: Request) -> Response:
+    """GET /webrtc/sessions/{id}/events."""
+    principal = _principal(request)
+    session_id, after_id = request.path_params["session_id"], last_event_id(request)
+    return EventStream(_sessions(request).subscribe(session_id, owner=principal.name, after_id=after_id))
+
+
+ROUTES: list[BaseRoute] = [
+    Route("/webrtc/offer", offer, methods=["POST"]),
+    Route("/webrtc/ice-candidate", ice_candidate, methods=["POST"]),
+    Route("/webrtc/close", close, methods=["POST"]),
+    Route("/iceservers", ice_servers, methods=["GET"]),
+    Route("/webrtc/sessions", list_sessions, methods=["GET"]),
+    Route("/webrtc/sessions/{session_id}", describe_session, methods=["GET"]),
+    Route("/webrtc/sessions/{session_id}/events", session_events, methods=["GET"]),
+]

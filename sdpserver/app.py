@@ -1,0 +1,156 @@
+"""Puts the planes together, and runs the process from its start to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+import threading
+from collections.abc import AsyncIterator
+
+import structlog
+import uvloop
+from starlette.applications import Starlette
+
+from . import __version__
+from .api.application import create
+from .api.listener import Listener, bind, tls_context
+from .config import Config
+from .media import MediaPlane
+from .session import Sessions
+from .sip import SipEndpoint
+from .webrtc import WebRtcPlane
+
+log = structlog.get_logger(__name__)
+
+EXIT_S = 4.7
+"""After this long a signal ends the process, come what may; operators are promised 5 s."""
+
+STOP_SESSIONS_S = 3.3
+STOP_REQUESTS_S = 0.4
+
+
+class StartError(Exception):
+    """Why the server cannot start, in one sentence."""
+
+
+def build(config: Config) -> Starlette:
+    """The whole server as an ASGI application: its lifespan starts the planes and stops them in reverse."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with _planes(config) as sessions:
+            app.state.sessions = sessions
+            yield
+
+    return create(config, lifespan=lifespan)
+
+
+@contextlib.asynccontextmanager
+async def _planes(config: Config) -> AsyncIterator[Sessions]:
+    """Media, WebRTC, SIP (only with a trunk to use it for) and the sessions on top."""
+    async with contextlib.AsyncExitStack() as started:
+        try:
+            media = MediaPlane(config)
+        except OSError as exc:
+            raise StartError(f"[webrtc] port {config.webrtc.port}: {_why(exc)}") from exc
+        media.start()
+        started.callback(media.close)
+        webrtc = WebRtcPlane(config, media)
+        sip: SipEndpoint | None = None
+        if config.trunks:
+            sip = SipEndpoint(config)
+            try:
+                await sip.start()
+            except OSError as exc:
+                raise StartError(f"[sip] port {config.sip.port}: {_why(exc)}") from exc
+            started.push_async_callback(sip.stop)
+        sessions = Sessions(config, media=media, webrtc=webrtc, sip=sip)
+        await sessions.start()
+        started.push_async_callback(sessions.stop)
+        yield sessions
+
+
+def serve(config: Config) -> int:
+    """Serve until SIGTERM or SIGINT; the exit status.
+
+    :raises StartError: the server cannot start.
+    """
+    _raise_file_limit()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(config))
+    return 0
+
+
+async def _serve(config: Config) -> None:
+    loop = asyncio.get_running_loop()
+    signalled = asyncio.Event()
+    http = config.http
+    try:
+        listening = bind("127.0.0.1" if http.bind == "localhost" else http.bind, http.port)
+    except OSError as exc:
+        raise StartError(f"[http] {http.bind}:{http.port}: {_why(exc)}") from exc
+    with contextlib.closing(listening):
+        app = build(config)
+        tls = tls_context(http.tls_cert, http.tls_key) if http.tls_cert else None
+        listener = Listener(app, tls=tls)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _on_signal, number, signalled)
+        try:
+            async with app.router.lifespan_context(app):
+                address = listening.getsockname()
+                await listener.start(listening)
+                _greet(config, address[0], address[1])
+                await signalled.wait()
+                log.info("stopping")
+                app.state.draining = True
+                sessions: Sessions = app.state.sessions
+                # While sessions hang up, requests are still answered: offers with 503, event streams with their end.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(STOP_SESSIONS_S):
+                        await sessions.stop()
+                await listener.stop(STOP_REQUESTS_S)
+        finally:
+            await listener.stop(0)
+    log.info("stopped")
+
+
+def _on_signal(number: int, signalled: asyncio.Event) -> None:
+    if signalled.is_set():
+        os._exit(128 + number)  # asked twice: at once, with nothing cleaned up
+    signalled.set()
+    # Not a timer of the loop: it has to fire even when the loop is stuck.
+    watchdog = threading.Timer(EXIT_S, os._exit, (0,))
+    watchdog.daemon = True
+    watchdog.start()
+
+
+def _raise_file_limit() -> None:
+    """Each call holds two sockets; the usual soft limit of 1024 files would end at 500 calls."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _why(exc: OSError) -> str:
+    text = (os.strerror(exc.errno) if exc.errno else str(exc)).lower()
+    hint = "; is another server running?" if exc.errno and os.strerror(exc.errno).startswith("Address already") else ""
+    return f"cannot be used: {text}{hint}"
+
+
+def _greet(config: Config, host: str, port: int) -> None:
+    scheme = "https" if config.http.tls_cert else "http"
+    shown = f"[{host}]" if ":" in host else host
+    log.info(
+        "serving",
+        url=f"{scheme}://{shown}:{port}",
+        docs=f"{scheme}://{shown}:{port}/docs",
+        webrtc_port=config.webrtc.port,
+        sip_port=config.sip.port if config.trunks else None,
+        trunks=[trunk.name for trunk in config.trunks],
+        default=config.routing.default,
+        auth=config.auth.mode,
+        version=__version__,
+    )
