@@ -1,0 +1,301 @@
+"""The browser's leg: ICE and media in the media plane, DTLS and data channels here."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import structlog
+from aiortc import RTCDataChannel
+
+from sdpserver import _media
+from sdpserver.errors import BadRequest
+from sdpserver.media import LegEvent, WebRtcMediaLeg
+from sdpserver.messages import IceCandidateInfo
+from sdpserver.sdp import Codec, Direction
+
+from . import offer_answer
+from .aiortc_private import Certificate, DtlsTransport, SctpTransport, Wire
+from .candidates import check_candidate
+from .data_channel import DataChannel
+from .offer_answer import LocalTransport, Negotiated, Offer
+
+log = structlog.get_logger(__name__)
+
+ICE_TIMEOUT_S = 30.0
+"""Chromium checks every 2.7 s; a browser that has not for this long is gone (RFC 7675 section 5.1)."""
+MAX_CHANNELS = 32
+
+
+class WebRtcEvent(enum.Enum):
+    """What a leg reports, with a detail."""
+
+    ICE_CONNECTED = "ice_connected"
+    """The client's first good check; its address. Again after an ICE restart."""
+    CONNECTED = "connected"
+    """DTLS is done and SRTP has its keys; the SRTP profile."""
+    FAILED = "failed"
+    """DTLS failed; why."""
+    CLOSED = "closed"
+    """The client's close_notify."""
+    GONE = "gone"
+    """No check for `ICE_TIMEOUT_S`."""
+    FIRST_RTP_RECEIVED = "first_rtp_received"
+    """The codec's name."""
+    FIRST_RTP_SENT = "first_rtp_sent"
+    """The codec's name."""
+
+
+class WebRtcLeg:
+    """One client's leg, made by `WebRtcPlane.create_leg`. The answer is there at once; `run` does the rest."""
+
+    def __init__(
+        self,
+        *,
+        media: WebRtcMediaLeg,
+        certificate: Certificate,
+        negotiated: Negotiated,
+        local: LocalTransport,
+        liked: Sequence[Codec],
+        wanted: Direction,
+    ) -> None:
+        self.media = media
+        self.on_event: Callable[[WebRtcEvent, str], None] | None = None
+        self.on_channel: Callable[[DataChannel], None] | None = None
+        self._local = local
+        self._liked = tuple(liked)
+        self._wanted = wanted
+        self._version = 0
+        self._ice_state = "new"
+        self._remote_address = ""
+        self._remote_candidates = 0
+        self._checked = asyncio.Event()
+        self._closed = False
+        self._wire = Wire(self._send_dtls)
+        self._dtls = DtlsTransport(
+            self._wire, certificate, "server" if local.setup == "passive" else "client", self._on_keys
+        )
+        self._sctp: SctpTransport | None = None
+        self._sctp_wanted = asyncio.Event()
+        self._dtls_state = "new"
+        media.on_event = self._on_media_event
+        media.set_timeouts(ice_timeout_s=ICE_TIMEOUT_S)
+        self._take(negotiated)
+
+    # -- offer and answer
+
+    def _take(self, negotiated: Negotiated) -> None:
+        """Make `negotiated` what counts, and answer it."""
+        self._negotiated = negotiated
+        self._version += 1
+        self.answer = offer_answer.write_answer(negotiated, self._local, version=self._version)
+        self.media.set_codecs(negotiated.codecs, ptime_ms=negotiated.ptime_ms)
+        self.media.set_direction(negotiated.direction)
+        if negotiated.data is not None:
+            self._sctp_wanted.set()
+
+    @property
+    def candidates(self) -> list[IceCandidateInfo]:
+        """Ours, as the answer has them."""
+        tagged = self._negotiated.offer.sections[self._negotiated.tagged]
+        return [
+            IceCandidateInfo(candidate=candidate, sdpMid=tagged.mid or "", sdpMLineIndex=self._negotiated.tagged)
+            for candidate in offer_answer.candidates(self._local.addresses, self._local.port)
+        ]
+
+    @property
+    def codecs(self) -> list[Codec]:
+        """What both speak, the one we prefer first; empty without audio."""
+        return list(self._negotiated.codecs)
+
+    @property
+    def direction(self) -> Direction:
+        """Of the audio, ours."""
+        return self._negotiated.direction
+
+    def can_renegotiate(self, offer: Offer) -> bool:
+        """Whether the offer is for this DTLS association. Otherwise it needs a leg of its own.
+
+        Another fingerprint is another association. So is another peer connection with a certificate that the page kept
+        over its reload: it has both another `o=` session id and another ufrag, where an ICE restart keeps the first.
+        """
+        try:
+            negotiated = offer_answer.negotiate(offer, self._liked, self._wanted)
+        except BadRequest:
+            return True  # `renegotiate` says what is wrong
+        mine, theirs = self._negotiated, negotiated
+        return (
+            not self._closed
+            and self._dtls_state in ("new", "connecting", "connected")
+            and theirs.transport.fingerprints == mine.transport.fingerprints
+            and (theirs.offer.origin_id == mine.offer.origin_id or theirs.transport.ufrag == mine.transport.ufrag)
+            and theirs.transport.setup in ("actpass", "active" if self._local.setup == "passive" else "passive")
+        )
+
+    def renegotiate(self, offer: Offer) -> str:
+        """Answer an offer for the same association: other directions, other m-sections, an ICE restart.
+
+        :raises BadRequest: the offer is refused, and nothing has changed.
+        """
+        negotiated = offer_answer.negotiate(offer, self._liked, self._wanted)
+        before, after = self._negotiated.transport, negotiated.transport
+        if negotiated.audio is not None and self._dtls_state == "connected" and not self._dtls.srtp_profile:
+            raise BadRequest("audio cannot be added: the client's DTLS has no SRTP", reason="no_srtp")
+        if (after.ufrag, after.pwd) != (before.ufrag, before.pwd):
+            ufrag, pwd = create_credentials()
+            self.media.restart_ice(local_ufrag=ufrag, local_pwd=pwd, remote_ufrag=after.ufrag, remote_pwd=after.pwd)
+            self._local = replace(self._local, ufrag=ufrag, pwd=pwd)
+        self._take(negotiated)
+        return self.answer
+
+    def add_remote_candidate(self, candidate: str, mid: str | None, index: int | None) -> None:
+        """A trickled candidate. ICE-lite answers whoever knows the password, so it is only checked and counted.
+
+        :raises BadRequest: `invalid_candidate`.
+        """
+        self._remote_candidates += check_candidate(candidate)
+
+    # -- life
+
+    async def run(self) -> None:
+        """DTLS, then data channels, until either side closes. Raises nothing but CancelledError."""
+        try:
+            await self._checked.wait()
+            if not self._closed:
+                await self._associate()
+        except asyncio.CancelledError:
+            raise
+        except Exception as exc:
+            log.exception("WebRTC leg failed")
+            self._dtls_failed(repr(exc))
+        finally:
+            await self.close()
+
+    async def _associate(self) -> None:
+        self._dtls_state = "connecting"
+        if not await self._dtls.connect(self._negotiated.transport.fingerprints):
+            self._dtls_failed(self._dtls.error)
+            return
+        if self._negotiated.audio is not None and not self._dtls.srtp_profile:
+            self._dtls_failed("the client's DTLS offers none of our SRTP profiles")
+            return
+        self._dtls_state = "connected"
+        # Before anything else waits: the client's first SCTP packet may be here already.
+        if self._sctp_wanted.is_set():
+            await self._open_channels()
+        self._emit(WebRtcEvent.CONNECTED, self._dtls.srtp_profile)
+        async with asyncio.TaskGroup() as group:
+            channels = group.create_task(self._open_channels_later())
+            await self._dtls.wait_closed()
+            channels.cancel()
+        if not self._closed:
+            self._dtls_state = "closed"
+            self._emit(WebRtcEvent.CLOSED, "close_notify")
+
+    async def _open_channels_later(self) -> None:
+        """For an offer that adds a data section."""
+        await self._sctp_wanted.wait()
+        if self._sctp is None:
+            await self._open_channels()
+
+    async def _open_channels(self) -> None:
+        section = self._negotiated.data_section
+        if section is None:
+            return
+        self._sctp = SctpTransport(self._dtls, offer_answer.SCTP_PORT, self._on_data_channel)
+        await self._sctp.connect(remote_port=section.sctp_port, max_message_octets=section.max_message_octets)
+
+    async def close(self) -> None:
+        """close_notify, then the media leg is freed. Idempotent, also while the handshake runs."""
+        if self._closed:
+            return
+        self._closed = True
+        self._checked.set()
+        try:
+            if self._sctp is not None:
+                await self._sctp.stop()
+            await self._dtls.disconnect()
+        finally:
+            self._wire.close()
+            if self._dtls_state != "failed":
+                self._dtls_state = "closed"
+            self.media.close()
+
+    def _dtls_failed(self, error: str) -> None:
+        if not self._closed:
+            self._dtls_state = "failed"
+            self._emit(WebRtcEvent.FAILED, error)
+
+    def _emit(self, event: WebRtcEvent, detail: str) -> None:
+        if self.on_event is not None and not self._closed:
+            self.on_event(event, detail)
+
+    # -- from below
+
+    def _send_dtls(self, datagram: bytes) -> None:
+        if not self.media.closed:
+            self.media.send_dtls(datagram)
+
+    def _on_keys(self, profile: _media.SrtpProfile, send_key: bytes, receive_key: bytes) -> None:
+        self.media.set_srtp(profile, send_key=send_key, receive_key=receive_key)
+
+    def _on_media_event(self, event: LegEvent, data: bytes) -> None:
+        match event:
+            case LegEvent.DTLS:
+                self._wire.deliver(data)
+            case LegEvent.ICE_CONNECTED:
+                self._ice_state = "connected"
+                self._remote_address = data.decode()
+                self._checked.set()
+                self._emit(WebRtcEvent.ICE_CONNECTED, self._remote_address)
+            case LegEvent.ICE_SELECTED:
+                self._remote_address = data.decode()
+            case LegEvent.ICE_TIMEOUT:
+                self._ice_state = "disconnected"
+                self._emit(WebRtcEvent.GONE, f"no ICE check for {ICE_TIMEOUT_S:.0f} s")
+            case LegEvent.FIRST_RTP_RECEIVED:
+                self._wire.peer_connected()
+                self._emit(WebRtcEvent.FIRST_RTP_RECEIVED, data.decode())
+            case LegEvent.FIRST_RTP_SENT:
+                self._emit(WebRtcEvent.FIRST_RTP_SENT, data.decode())
+            case LegEvent.MEDIA_TIMEOUT:
+                pass  # not asked for: a muted or held browser is alive as long as it checks
+
+    def _on_data_channel(self, channel: RTCDataChannel) -> None:
+        if self._sctp is not None and self._sctp.channels > MAX_CHANNELS:
+            channel.close()
+        elif self.on_channel is not None and not self._closed:
+            self.on_channel(DataChannel(channel))
+
+    # -- what clients see
+
+    def state_json(self) -> dict[str, Any]:
+        """For GET /webrtc/sessions/{id}."""
+        return {
+            "ice": {
+                "state": self._ice_state,
+                "remote_address": self._remote_address,
+                "remote_candidates": self._remote_candidates,
+            },
+            "dtls": {
+                "state": self._dtls_state,
+                "role": self._dtls.role,
+                "version": self._dtls.version,
+                "cipher": self._dtls.cipher,
+                "srtp_profile": self._dtls.srtp_profile,
+                "flights_resent": self._wire.resent,
+                "error": self._dtls.error,
+            },
+            "direction": self.direction.value,
+            "codecs": [codec.rtpmap for codec in self.codecs],
+            "data_channels": None if self._sctp is None else self._sctp.state,
+        }
+
+
+def create_credentials() -> tuple[str, str]:
+    """(ufrag, pwd): 48 and 144 bits (RFC 8445 section 5.3 asks for 24 and 128), of hex digits, which are ice-chars."""
+    return secrets.token_hex(6), secrets.token_hex(18)
