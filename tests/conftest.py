@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "e2e" in Path(item.path).parts:
             item.add_marker(pytest.mark.e2e)
-            item.add_marker(pytest.mark.timeout(90), append=False)
+            item.add_marker(pytest.mark.timeout(90))  # a test's own comes before it
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.function) and _has_own_loop(item):
             item.fixturenames.insert(0, "no_task_left_behind")
 

@@ -14,6 +14,7 @@ from typing import Any
 import aioice.ice
 import httpx
 import numpy as np
+import orjson
 from aiortc import (
     AudioStreamTrack,
     RTCConfiguration,
@@ -27,13 +28,18 @@ from aiortc.rtp import RtpPacket
 from av import AudioFrame
 
 from . import audio
+from .asterisk import Asterisk
 from .rtp_recording import TELEPHONE_EVENT, Format, Received, RtpRecording
+from .waiting import until
 
 # These tests never leave the machine, and aioice leaves 127.0.0.1 out.
 aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]
 
 RATE = 8000
 FRAME = 160
+VOICE_HZ = 1000.0
+VOICE_DBFS = -10.5
+"""What a caller says unless told otherwise; a sine of amplitude 0.3."""
 EVENTS = {8000: 126, 48000: 110}
 """Payload types of telephone-event by clock rate, as Chromium numbers them; aiortc offers none."""
 
@@ -126,7 +132,7 @@ class Client:
         url: str,
         *,
         codec: str | None = None,
-        frequency_hz: float | None = 1000.0,
+        frequency_hz: float | None = VOICE_HZ,
         events: bool = False,
         audio: bool = True,
     ) -> None:
@@ -233,6 +239,16 @@ class Client:
         found: dict[str, Any] = response.json()
         return found
 
+    async def wait_event(self, name: str, *, timeout_s: float = 5.0) -> dict[str, Any]:
+        """The data of the first event of this type on the channel `events`; `came_s` is when it came."""
+
+        def found() -> list[tuple[float, dict[str, Any]]]:
+            return [(at_s, event) for at_s, event in self.events if event["type"] == name]
+
+        await until(lambda: bool(found()), timeout_s=timeout_s, what=f"the event {name}")
+        at_s, event = found()[0]
+        return {**event["data"], "came_s": at_s}
+
     # -- media
 
     def _tap(self) -> None:
@@ -275,8 +291,6 @@ class Client:
             self._closed.set()
 
     def _on_event(self, message: str | bytes) -> None:
-        import orjson
-
         self.events.append((time.monotonic(), orjson.loads(message)))
 
     async def wait_closed(self, timeout_s: float = 5.0) -> float:
@@ -353,3 +367,10 @@ def _capabilities(codec: str) -> list[RTCRtpCodecCapability]:
     ]
     assert found, f"aiortc has no {codec}"
     return found
+
+
+async def dial(client: Client, asterisk: Asterisk, to: str, **call: Any) -> str:
+    """Call, and the name of Asterisk's channel."""
+    mark = asterisk.ami.mark()
+    await client.call(to, **call)
+    return await asyncio.to_thread(asterisk.wait_channel, since=mark)

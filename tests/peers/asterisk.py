@@ -121,6 +121,15 @@ class Asterisk:
         """No BYE, no RTCP BYE: as when the machine loses power."""
         self._end(signal.SIGKILL)
 
+    def freeze(self) -> None:
+        """It neither hears nor says anything, and the kernel goes on taking what is sent to it."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
     def _end(self, signal_number: signal.Signals) -> None:
         if self.process is not None:
             self.process.send_signal(signal_number)
