@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -27,6 +28,7 @@ from .responses import json_response
 
 DOCS_PAGE = Path(__file__).with_name("docs.html")
 DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+Endpoint = Callable[[Request], Awaitable[Response]]
 CHECKOUT_FOLDERS = {"/examples": "examples", "/sdk": "clients/js/src"}
 """Served read-only when the server runs from a checkout, so that the example pages have an origin that may use it."""
 
@@ -36,6 +38,7 @@ def create(config: Config, *, lifespan: Lifespan[Starlette] | None = None) -> St
     app = Starlette(
         routes=[*_routes(), *_checkout_folders()],
         middleware=[Middleware(Gate, config=config)],
+        exception_handlers={HTTPException: _leave_to_gate},
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
@@ -45,6 +48,11 @@ def create(config: Config, *, lifespan: Lifespan[Starlette] | None = None) -> St
     app.state.started = time.monotonic()
     app.state.draining = False
     return app
+
+
+async def _leave_to_gate(_: Request, exc: Exception) -> Response:
+    """Starlette's own handler would answer 404 and 405 as text."""
+    raise exc
 
 
 def _routes() -> list[BaseRoute]:
@@ -70,10 +78,12 @@ def _checkout_folders() -> list[BaseRoute]:
     ]
 
 
-def _fixed(body: bytes, media_type: str, policy: str = "default-src 'none'") -> Callable[[Request], Response]:
+def _fixed(
+    body: bytes, media_type: str, policy: str = "default-src 'none'"
+) -> Callable[[Request], Awaitable[Response]]:
     headers = {"content-security-policy": policy}
 
-    def endpoint(_: Request) -> Response:
+    async def endpoint(_: Request) -> Response:
         return Response(body, media_type=media_type, headers=headers)
 
     return endpoint
