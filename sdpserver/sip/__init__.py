@@ -1,0 +1,18 @@
+"""SIP calls over trunks: signalling by pjsip, the media plane's addresses in our own SDP."""
+
+from .call import SipCall, SipCallState
+from .endpoint import SipEndpoint
+from .events import SipEvent, SipEventType
+from .offer_answer import LocalAudio, RemoteAudio
+from .reasons import http_status
+
+__all__ = [
+    "LocalAudio",
+    "RemoteAudio",
+    "SipCall",
+    "SipCallState",
+    "SipEndpoint",
+    "SipEvent",
+    "SipEventType",
+    "http_status",
+]

@@ -1,0 +1,307 @@
+"""The SIP side of the server, as the event loop sees it.
+
+pjsip runs on a thread of its own (`thread`, `stack`, `dialog`); what goes there are frozen values and strings, and what
+comes back are `SipEvent`s, by `call_soon_threadsafe`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from .. import __version__
+from ..config import Config, Transport, Trunk
+from ..errors import ConfigError, Unavailable
+from . import address
+from .call import SipCall
+from .dialog import Invite
+from .events import SipEvent, SipEventType
+from .offer_answer import LocalAudio
+from .pjlog import QUIET, VERBOSE
+from .reasons import TRUNK_UNREACHABLE
+from .resolve import Resolved, resolve
+from .stack import Registration, Stack, TrunkAccount
+from .thread import SipThread
+
+log = structlog.get_logger(__name__)
+
+START_RESOLVE_TIMEOUT_S = 2.0
+RESOLVE_INTERVAL_S = 30.0
+
+
+class _TrunkState:
+    """A trunk, where it is now, and what its last REGISTER brought."""
+
+    def __init__(self, config: Trunk) -> None:
+        self.config = config
+        self.password = _password(config)
+        self.hop = address.Server.parse(config.outbound_proxy or config.server, config.transport)
+        self.resolved: Resolved | None = None
+        self.allowed: frozenset[str] = frozenset(config.allow_ips)
+        self.error = ""
+        self.registration: Registration | None = None
+        self.calls = 0
+
+    @property
+    def can_move(self) -> bool:
+        return not self.hop.is_address
+
+
+def _password(trunk: Trunk) -> str:
+    """
+    :raises ConfigError: the file or the variable that should have it is not there.
+    """
+    if trunk.password_file:
+        try:
+            return Path(trunk.password_file).read_text().strip()
+        except (OSError, UnicodeDecodeError) as exc:
+            raise ConfigError(f"trunk {trunk.name!r}: password_file cannot be read: {exc}") from exc
+    if trunk.password_env:
+        try:
+            return os.environ[trunk.password_env]
+        except KeyError:
+            raise ConfigError(f"trunk {trunk.name!r}: the environment has no {trunk.password_env}") from None
+    return trunk.password
+
+
+class SipEndpoint:
+    """Trunks and the calls over them. One in a process, since pjsip allows no more."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._v6 = ":" in config.sip.bind
+        try:
+            self._trunks = {trunk.name: _TrunkState(trunk) for trunk in config.trunks}
+        except ValueError as exc:
+            raise ConfigError(f"[[trunks]]: {exc}") from exc
+        self._calls: dict[str, SipCall] = {}
+        self._thread: SipThread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self.ports: dict[Transport, int] = {}
+
+    # -- life
+
+    async def start(self) -> None:
+        """Open the transports and find the trunks; one that cannot be found is tried again later.
+
+        :raises ConfigError: a transport cannot be opened.
+        """
+        self._loop = asyncio.get_running_loop()
+        thread = SipThread(self._make_stack)
+        thread.start()
+        try:
+            self.ports = await asyncio.wrap_future(thread.started)
+        except BaseException:
+            await asyncio.to_thread(thread.join)
+            raise
+        self._thread = thread
+        await asyncio.gather(*(self._find(trunk, START_RESOLVE_TIMEOUT_S) for trunk in self._trunks.values()))
+        if any(trunk.can_move for trunk in self._trunks.values()):
+            self._keeper = asyncio.create_task(self._keep_finding(), name="sip trunk addresses")
+
+    def _make_stack(self, soon: Callable[[Callable[[], None]], None]) -> Stack:
+        debug = self._config.log.level == "debug"
+        return Stack(
+            self._config.sip,
+            user_agent=f"sdpserver/{__version__}",
+            log_level=VERBOSE if debug else QUIET,
+            on_registration=lambda registration: self._to_loop(self._on_registration, registration),
+            soon=soon,
+        )
+
+    async def stop(self, timeout_s: float = 3.0) -> None:
+        """BYE or CANCEL all calls, unregister, end the thread; done within about `timeout_s`. Idempotent."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+            self._keeper = None
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        thread.stop(timeout_s)
+        await asyncio.to_thread(thread.join)
+        await asyncio.sleep(0)  # what the thread said last is delivered
+        for call in list(self._calls.values()):
+            call.deliver(SipEvent(type=SipEventType.ENDED, reason="shutdown", by_remote=False))
+
+    def _to_loop(self, callback: Callable[..., None], *args: Any) -> None:
+        """From the SIP thread to the loop."""
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:
+            log.warning("a SIP event came after the event loop was closed")
+
+    # -- trunks
+
+    async def _keep_finding(self) -> None:
+        while True:
+            await asyncio.sleep(RESOLVE_INTERVAL_S)
+            await asyncio.gather(*(self._find(trunk) for trunk in self._trunks.values() if trunk.can_move))
+
+    async def _find(self, trunk: _TrunkState, timeout_s: float = 5.0) -> None:
+        """Look a trunk's address up and tell pjsip when it is new. The old one stays when the look-up fails."""
+        try:
+            found = await resolve(trunk.hop, v6=self._v6, timeout_s=timeout_s)
+        except OSError as exc:
+            trunk.error = f"{trunk.hop.host} has no address: {exc}"
+            log.warning("trunk not found", trunk=trunk.config.name, host=trunk.hop.host, error=str(exc))
+            return
+        trunk.error = ""
+        if found == trunk.resolved or self._thread is None:
+            return
+        trunk.resolved = found
+        if not trunk.config.allow_ips:
+            trunk.allowed = frozenset(found.addresses)
+        account = self._account(trunk, found)
+        by_ip = {ip: state.config.name for state in self._trunks.values() for ip in state.allowed}
+        self._thread.post(lambda stack: stack.set_account(account))
+        self._thread.post(lambda stack: stack.set_trunk_ips(by_ip))
+
+    def _account(self, trunk: _TrunkState, found: Resolved) -> TrunkAccount:
+        config = trunk.config
+        parameter = address.transport_parameter(config.transport)
+        user = address.encoded_user(config.username or "sdpserver")
+        proxies = []
+        if trunk.can_move and config.transport != "tls":
+            # The name stays in the request, the address decides where it goes; `hide` is pjsip's own and never leaves.
+            # Over TLS pjsip needs the name, to check the certificate against it, and looks it up itself.
+            hop = address.host_port(found.addresses[0], trunk.hop.port)
+            proxies.append(f"<sip:{hop}{parameter};lr;hide>")
+        if config.outbound_proxy:
+            proxies.append(f"<sip:{trunk.hop}{parameter};lr>")
+        bind = self._config.sip.bind
+        host = self._config.sip.announced_ip or (found.local_ip if address.is_unspecified(bind) else bind)
+        port = self.ports.get(config.transport, 0)
+        server = address.Server.parse(config.server, config.transport)
+        return TrunkAccount(
+            name=config.name,
+            id_uri=f"sip:{user}@{address.from_domain(config)}",
+            registrar_uri=f"sip:{server}{parameter}" if config.register else "",
+            username=config.username,
+            password=trunk.password,
+            proxies=tuple(proxies),
+            contact=f"<sip:{user}@{address.host_port(host, port)}{parameter}>",
+            transport=config.transport,
+        )
+
+    def _on_registration(self, registration: Registration) -> None:
+        trunk = self._trunks[registration.trunk]
+        trunk.registration = registration
+        registered = registration.expires_s > 0
+        if registered:
+            log.info("trunk registered", trunk=registration.trunk, expires_s=registration.expires_s)
+        elif self._thread is not None:
+            log.warning(
+                "trunk not registered", trunk=registration.trunk, status=registration.status, text=registration.phrase
+            )
+
+    def trunk_status(self, name: str) -> dict[str, Any]:
+        """Where the trunk is, what its last REGISTER brought, and its calls.
+
+        :raises KeyError: no such trunk.
+        """
+        trunk = self._trunks[name]
+        registration = trunk.registration
+        return {
+            "server": trunk.config.server,
+            "address": trunk.resolved.addresses[0] if trunk.resolved else None,
+            "error": trunk.error or None,
+            "registered": registration is not None and registration.expires_s > 0,
+            "sip_status": registration.status if registration else 0,
+            "sip_reason": registration.phrase if registration else "",
+            "calls": trunk.calls,
+        }
+
+    def local_media_ip(self, trunk: Trunk) -> str:
+        """What goes into c=: `[sip] announced_ip`, else a specific `rtp_bind`, else our address toward the trunk."""
+        rtp_bind = self._config.media.rtp_bind
+        if self._config.sip.announced_ip:
+            return self._config.sip.announced_ip
+        if not address.is_unspecified(rtp_bind):
+            return rtp_bind
+        resolved = self._trunks[trunk.name].resolved
+        return resolved.local_ip if resolved is not None else ("::1" if self._v6 else "127.0.0.1")
+
+    # -- calls
+
+    async def invite(
+        self,
+        *,
+        trunk: Trunk,
+        target: str,
+        media: LocalAudio,
+        from_user: str | None = None,
+        display_name: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        on_event: Callable[[SipEvent], None],
+    ) -> SipCall:
+        """Call `target`, a user part or a `sip:` URI of the trunk's own host. Returns when pjsip has the INVITE.
+
+        Cancelled meanwhile, it takes the INVITE back.
+
+        :raises BadRequest: reason `bad_destination` or `bad_header`.
+        :raises Unavailable: the trunk is at its `max_calls`, or pjsip at its own.
+        """
+        state = self._trunks[trunk.name]
+        uri = address.request_uri(address.destination_user(target, trunk), trunk)
+        invite = Invite(
+            call_id=secrets.token_hex(16),
+            trunk=trunk.name,
+            uri=uri,
+            from_header=address.from_header(trunk, from_user, display_name),
+            headers=tuple(address.check_headers(headers or {})),
+            local=media,
+        )
+        if self._thread is None:
+            raise Unavailable("the SIP endpoint is stopped", reason="draining", retry_after_s=5)
+        if trunk.max_calls and state.calls >= trunk.max_calls:
+            raise Unavailable(f"trunk {trunk.name!r} has all its calls", reason="trunk_full", retry_after_s=5)
+        call = SipCall(
+            call_id=invite.call_id,
+            to_uri=uri,
+            trunk=trunk.name,
+            on_event=on_event,
+            hangup=self._hangup,
+            on_ended=self._forget,
+        )
+        self._calls[call.call_id] = call
+        state.calls += 1
+        try:
+            if state.resolved is None:
+                await self._find(state)
+            if state.resolved is None:
+                end = SipEvent(
+                    type=SipEventType.ENDED, reason=TRUNK_UNREACHABLE, sip_reason=state.error, by_remote=False
+                )
+                asyncio.get_running_loop().call_soon(call.deliver, end)
+                return call
+            await asyncio.wrap_future(self._send(invite, call))
+        except BaseException:
+            call.abandon()
+            self._forget(call)
+            raise
+        return call
+
+    def _send(self, invite: Invite, call: SipCall) -> Future[None]:
+        if self._thread is None:
+            raise Unavailable("the SIP endpoint is stopped", reason="draining", retry_after_s=5)
+        emit = functools.partial(self._to_loop, call.deliver)
+        return self._thread.call(lambda stack: stack.invite(invite, emit))
+
+    def _hangup(self, call_id: str, reason: str, status: int) -> None:
+        if self._thread is not None:
+            self._thread.post(lambda stack: stack.hangup(call_id, reason, status))
+
+    def _forget(self, call: SipCall) -> None:
+        if self._calls.pop(call.call_id, None) is not None:
+            self._trunks[call.trunk].calls -= 1

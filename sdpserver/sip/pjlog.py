@@ -1,0 +1,29 @@
+"""pjsip's own log lines in ours."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any
+
+import pjsua2 as pj
+import structlog
+
+log = structlog.get_logger("pjsip")
+
+# pjsip's level 1 is also for what any peer can cause (a bad SDP, a lost packet), so it is no error of ours.
+_LEVELS = {0: logging.ERROR, 1: logging.WARNING, 2: logging.INFO}
+_SECRETS = re.compile(
+    r"^((?:Proxy-)?(?:Authorization|Authenticate)|WWW-Authenticate)\s*:.*$", re.IGNORECASE | re.MULTILINE
+)
+QUIET, VERBOSE = 2, 4
+"""pjsip's levels for us: each line costs a callback into Python, so the chatty ones are for debugging only."""
+
+
+class PjLog(pj.LogWriter):  # type: ignore[misc]
+    """pjsip's levels go to structlog's; credentials are taken out."""
+
+    def write(self, entry: Any) -> None:
+        """Called by pjsip, on the SIP thread."""
+        text = entry.msg.encode("utf-8", "replace").decode().strip()
+        log.log(_LEVELS.get(entry.level, logging.DEBUG), _SECRETS.sub(r"\1: [redacted]", text))

@@ -1,0 +1,352 @@
+"""pjsip itself: the endpoint, its transports, accounts and dialogs. Everything here runs on the SIP thread.
+
+pjsua2 allows one endpoint in a process, and its objects are not thread safe; none of them leaves this module's thread,
+and each is deleted here and not by the garbage collector, which may run anywhere.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pjsua2 as pj
+import structlog
+
+from ..config import Sip, Transport
+from ..errors import ConfigError, Unavailable
+from .address import ip_or_none
+from .dialog import FORBIDDEN, Dialog, Invite, RefusedCall, guarded
+from .events import SipEvent
+from .pjlog import PjLog
+
+log = structlog.get_logger(__name__)
+
+MAX_CALLS = 4096  # what pjsip is built with
+NOT_FOUND, METHOD_NOT_ALLOWED = 404, 405
+SESSION_EXPIRES_S = 1800
+MIN_SE_S = 90  # RFC 4028 section 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrunkAccount:
+    """What pjsip needs of a trunk. `proxies` are preloaded routes, `contact` is where the peer finds us."""
+
+    name: str
+    id_uri: str
+    registrar_uri: str
+    username: str
+    password: str
+    proxies: tuple[str, ...]
+    contact: str
+    transport: Transport
+
+    def __repr__(self) -> str:
+        return f"TrunkAccount({self.name!r})"  # never the password
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """The outcome of a REGISTER. `expires_s` 0: not registered."""
+
+    trunk: str
+    status: int
+    phrase: str
+    expires_s: int
+
+
+class _Endpoint(pj.Endpoint):  # type: ignore[misc]
+    """Requests out of nowhere belong to one account of their own, whatever user they name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refusing_account_id = -1
+
+    def onSelectAccount(self, prm: Any) -> None:
+        prm.accountIndex = self.refusing_account_id
+
+
+class _RefusingAccount(pj.Account):  # type: ignore[misc]
+    """Nobody is reachable here yet: strangers are refused, a trunk is told so."""
+
+    def __init__(self, stack: Stack) -> None:
+        super().__init__()
+        self._stack = stack
+
+    @guarded
+    def onIncomingCall(self, prm: Any) -> None:
+        source = prm.rdata.srcAddress
+        trunk = self._stack.trunk_of(source)
+        status = NOT_FOUND if trunk else FORBIDDEN
+        log.warning("an incoming call is refused", source=source, trunk=trunk, status=status)
+        call = RefusedCall(self, prm.callId)
+        operation = pj.CallOpParam()
+        operation.statusCode = status
+        call.hangup(operation)
+        self._stack.bury(call)
+
+    @guarded
+    def onIncomingSubscribe(self, prm: Any) -> None:
+        prm.code = FORBIDDEN
+
+    @guarded
+    def onInstantMessage(self, prm: Any) -> None:
+        """With `autoRespondSipMessage` off a MESSAGE is ours to answer."""
+        response = pj.SendResponseParam()
+        response.rdata = prm.rdata
+        response.statusCode = METHOD_NOT_ALLOWED
+        self.sendResponse(response)
+
+
+class _TrunkAccount(pj.Account):  # type: ignore[misc]
+    """A trunk. Incoming requests never get here (`_Endpoint.onSelectAccount`)."""
+
+    def __init__(self, name: str, on_registration: Callable[[Registration], None]) -> None:
+        super().__init__()
+        self._name = name
+        self._on_registration = on_registration
+        self.registered = False
+
+    @guarded
+    def onRegState(self, prm: Any) -> None:
+        self.registered = 200 <= prm.code < 300 and prm.expiration > 0
+        expires_s = prm.expiration if self.registered else 0
+        self._on_registration(Registration(self._name, prm.code, prm.reason, expires_s))
+
+
+class Stack:
+    """The endpoint and all that lives in it."""
+
+    def __init__(
+        self,
+        sip: Sip,
+        *,
+        user_agent: str,
+        log_level: int,
+        on_registration: Callable[[Registration], None],
+        soon: Callable[[Callable[[], None]], None],
+    ) -> None:
+        """Open the transports.
+
+        :raises ConfigError: one of them cannot be opened.
+        """
+        self._sip = sip
+        self.soon = soon
+        self._on_registration = on_registration
+        self._dialogs: dict[str, Dialog] = {}
+        self._buried: list[Any] = []
+        self._accounts: dict[str, _TrunkAccount] = {}
+        self._trunks_by_ip: Mapping[str, str] = {}
+        self._transport_ids: dict[Transport, int] = {}
+        self.ports: dict[Transport, int] = {}
+        self._refusing_account: _RefusingAccount | None = None
+        self._log_writer = PjLog()
+        self._log_writer.thisown = False  # pjsua2 deletes it
+        self._endpoint = _Endpoint()
+        try:
+            self._endpoint.libCreate()
+            self._endpoint.libInit(self._endpoint_config(user_agent, log_level))
+            self._open_transports()
+            self._endpoint.audDevManager().setNoDev()
+            self._endpoint.libStart()
+            self._create_refusing_account()
+        except BaseException:
+            self._destroy()
+            raise
+
+    # -- start
+
+    def _endpoint_config(self, user_agent: str, log_level: int) -> Any:
+        config = pj.EpConfig()
+        config.uaConfig.threadCnt = 0
+        config.uaConfig.mainThreadOnly = True
+        config.uaConfig.maxCalls = MAX_CALLS
+        config.uaConfig.userAgent = user_agent
+        config.uaConfig.mwiUnsolicitedEnabled = False
+        config.logConfig.level = config.logConfig.consoleLevel = log_level
+        config.logConfig.msgLogging = 0
+        config.logConfig.decor = pj.PJ_LOG_HAS_SENDER
+        config.logConfig.writer = self._log_writer
+        # No audio is ever in pjsip's hands: no threads, no clock, no sound device.
+        config.medConfig.hasIoqueue = False
+        config.medConfig.threadCnt = 0
+        config.medConfig.clockRate = config.medConfig.sndClockRate = 8000
+        config.medConfig.noVad = True
+        return config
+
+    def _open_transports(self) -> None:
+        v6 = ":" in self._sip.bind
+        kinds = {
+            "udp": pj.PJSIP_TRANSPORT_UDP6 if v6 else pj.PJSIP_TRANSPORT_UDP,
+            "tcp": pj.PJSIP_TRANSPORT_TCP6 if v6 else pj.PJSIP_TRANSPORT_TCP,
+            "tls": pj.PJSIP_TRANSPORT_TLS6 if v6 else pj.PJSIP_TRANSPORT_TLS,
+        }
+        for transport in dict.fromkeys(self._sip.transports):
+            config = pj.TransportConfig()
+            config.boundAddress = self._sip.bind
+            config.publicAddress = self._sip.announced_ip
+            # RFC 3261 section 19.1.2: TLS is on the port after that of UDP and TCP.
+            port = self._sip.port + (1 if transport == "tls" and self._sip.port else 0)
+            config.port = port
+            if transport == "tls":
+                config.tlsConfig.certFile = self._sip.tls_cert
+                config.tlsConfig.privKeyFile = self._sip.tls_key
+                config.tlsConfig.CaListFile = self._sip.tls_ca
+                config.tlsConfig.verifyServer = True  # pjsip's default believes anybody
+            try:
+                number = self._endpoint.transportCreate(kinds[transport], config)
+            except pj.Error as exc:
+                raise ConfigError(
+                    f"[sip] {transport} on {self._sip.bind} port {port} cannot be opened: {exc.reason}"
+                ) from exc
+            self._transport_ids[transport] = number
+            self.ports[transport] = int(self._endpoint.transportGetInfo(number).localAddress.rpartition(":")[2])
+
+    def open_wake_up(self) -> tuple[str, int]:
+        """A UDP transport of its own on loopback: any datagram to it ends a wait in `handle_events`.
+
+        pjsip takes no foreign descriptor into its poll, but it reads this socket; a datagram under 32 octets is
+        dropped before anybody parses it.
+        """
+        config = pj.TransportConfig()
+        config.boundAddress = "127.0.0.1"
+        number = self._endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, config)
+        host, _, port = self._endpoint.transportGetInfo(number).localAddress.rpartition(":")
+        return host, int(port)
+
+    def _account_config(self, id_uri: str) -> Any:
+        config = pj.AccountConfig()
+        config.idUri = id_uri
+        config.mediaConfig.useLoopMedTp = True
+        config.mediaConfig.lockCodecEnabled = False  # no re-INVITE of pjsip's own to settle on one codec
+        # An inbound RTP/SAVP must not be refused before our own negotiation sees it.
+        config.mediaConfig.srtpUse = pj.PJMEDIA_SRTP_OPTIONAL
+        config.mediaConfig.srtpSecureSignaling = 0
+        config.sipConfig.autoRespondSipMessage = False
+        config.natConfig.contactRewriteUse = 0
+        config.natConfig.viaRewriteUse = 0
+        config.natConfig.sipOutboundUse = 0
+        config.callConfig.timerUse = pj.PJSUA_SIP_TIMER_OPTIONAL
+        config.callConfig.timerSessExpiresSec = SESSION_EXPIRES_S
+        config.callConfig.timerMinSESec = MIN_SE_S
+        return config
+
+    def _create_refusing_account(self) -> None:
+        account = self._refusing_account = _RefusingAccount(self)
+        account.create(self._account_config("sip:sdpserver@localhost"), True)
+        self._endpoint.refusing_account_id = account.getId()
+
+    # -- commands
+
+    def set_account(self, trunk: TrunkAccount) -> None:
+        """Create a trunk's account, or give it the address that its server has now."""
+        config = self._account_config(trunk.id_uri)
+        config.sipConfig.contactForced = trunk.contact
+        config.sipConfig.transportId = self._transport_ids.get(trunk.transport, -1)
+        for proxy in trunk.proxies:
+            config.sipConfig.proxies.append(proxy)
+        if trunk.username:
+            config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", trunk.username, 0, trunk.password))
+        config.regConfig.registrarUri = trunk.registrar_uri
+        config.regConfig.registerOnAdd = bool(trunk.registrar_uri)
+        config.regConfig.timeoutSec = 300
+        config.regConfig.firstRetryIntervalSec = 2
+        config.regConfig.retryIntervalSec = 30
+        account = self._accounts.get(trunk.name)
+        if account is None:
+            account = self._accounts[trunk.name] = _TrunkAccount(trunk.name, self._on_registration)
+            account.create(config)
+        else:
+            account.modify(config)
+
+    def set_trunk_ips(self, trunks_by_ip: Mapping[str, str]) -> None:
+        """Who may call us."""
+        self._trunks_by_ip = trunks_by_ip
+
+    def trunk_of(self, source: str) -> str | None:
+        """The trunk that a request came from, by its address and port."""
+        ip = ip_or_none(source.rpartition(":")[0].strip("[]"))
+        return self._trunks_by_ip.get(str(ip)) if ip is not None else None
+
+    def invite(self, invite: Invite, emit: Callable[[SipEvent], None]) -> None:
+        """Send an INVITE.
+
+        :raises Unavailable: pjsip takes no more calls.
+        """
+        account = self._accounts.get(invite.trunk)
+        if account is None:
+            raise Unavailable(f"trunk {invite.trunk!r} has no account", reason="sip_unavailable", retry_after_s=5)
+        dialog = Dialog(account, self, invite, emit)
+        self._dialogs[invite.call_id] = dialog
+        try:
+            dialog.start(invite)
+        except pj.Error as exc:
+            self._dialogs.pop(invite.call_id, None)
+            self.bury(dialog)
+            log.error("the INVITE cannot be sent", call_id=invite.call_id, trunk=invite.trunk, error=exc.info())
+            raise Unavailable("the SIP stack takes no call now", reason="sip_unavailable", retry_after_s=5) from None
+
+    def hangup(self, call_id: str, reason: str, status: int = 0) -> None:
+        """End a call; one that is over is left alone."""
+        dialog = self._dialogs.get(call_id)
+        if dialog is not None:
+            dialog.end(reason, status)
+
+    # -- called by dialogs
+
+    def dialog_ended(self, dialog: Dialog) -> None:
+        self._dialogs.pop(dialog.call_id, None)
+        self.bury(dialog)
+
+    def bury(self, call: Any) -> None:
+        """Delete a pjsua2 call soon: not inside its own callback, and before pjsip gives its slot to another call."""
+        self._buried.append(call)
+
+    # -- the thread's loop
+
+    def handle_events(self, timeout_ms: int) -> None:
+        """Wait for the network or a timer, and call the callbacks."""
+        self._endpoint.libHandleEvents(timeout_ms)
+        self._buried.clear()
+
+    @property
+    def calls(self) -> int:
+        return len(self._dialogs)
+
+    def close(self, timeout_s: float) -> None:
+        """End all calls, unregister, and wait for the answers, but no longer than `timeout_s`."""
+        deadline_s = time.monotonic() + timeout_s
+        ended = list(self._dialogs.values())
+        for dialog in ended:
+            dialog.end("shutdown")
+        self._buried.clear()
+        for account in self._accounts.values():
+            if account.registered:
+                account.setRegistration(False)
+        while time.monotonic() < deadline_s and (
+            any(account.registered for account in self._accounts.values()) or any(map(_is_in_pjsip, ended))
+        ):
+            self._endpoint.libHandleEvents(20)
+        ended.clear()
+        self._destroy()
+
+    def _destroy(self) -> None:
+        for account in (*self._accounts.values(), self._refusing_account):
+            if account is not None:
+                account.shutdown()
+        self._accounts.clear()
+        self._refusing_account = None
+        self._buried.clear()
+        # Nothing is waited for any more: pjsip would sleep a whole second here.
+        self._endpoint.libDestroy(pj.PJSUA_DESTROY_NO_NETWORK)
+        del self._endpoint
+
+
+def _is_in_pjsip(dialog: Dialog) -> bool:
+    """Whether the BYE or CANCEL of an ended call still waits for its answer."""
+    try:
+        dialog.getInfo()
+    except pj.Error:
+        return False
+    return True

@@ -1,0 +1,110 @@
+"""The SIP thread: the one that pjsip lives on. Commands come in by a queue that wakes it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+import structlog
+
+from ..config import Transport
+from .stack import Stack
+
+log = structlog.get_logger(__name__)
+
+Result = TypeVar("Result")
+# pjsip wakes for its own timers and for the wake-up; this only bounds what a lost datagram could cost.
+MAX_WAIT_MS = 500
+
+
+class SipThread:
+    """Runs a stack: its commands in order, its events between them.
+
+    A command sent from another thread runs within a fraction of a millisecond: a datagram to the stack's wake-up socket
+    ends its wait. While nothing happens the thread sleeps in epoll.
+    """
+
+    def __init__(self, make_stack: Callable[[Callable[[Callable[[], None]], None]], Stack]) -> None:
+        self._make_stack = make_stack
+        self._commands: deque[Callable[[Stack], None]] = deque()
+        self._is_woken = False
+        self._stop_timeout_s: float | None = None
+        self._wake_up = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._wake_up.setblocking(False)
+        self.started: Future[dict[Transport, int]] = Future()
+        self._thread = threading.Thread(target=self._run, name="sip", daemon=True)
+
+    def start(self) -> None:
+        """`started` then has the ports by transport, or what went wrong."""
+        self._thread.start()
+
+    def post(self, command: Callable[[Stack], None]) -> None:
+        """Run a command on the thread; one that raises is logged."""
+        self._commands.append(command)
+        if not self._is_woken:
+            self._is_woken = True
+            try:
+                self._wake_up.send(b"\0")
+            except OSError:
+                # Not connected before the start, when no wait needs ending. Otherwise the socket's buffer is full, so
+                # the thread is awake.
+                log.debug("the SIP thread is not woken")
+
+    def call(self, command: Callable[[Stack], Result]) -> Future[Result]:
+        """Run a command on the thread and hand its result over. Cancelled before it runs, it does not run."""
+        future: Future[Result] = Future()
+
+        def run(stack: Stack) -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(command(stack))
+            except BaseException as exc:
+                future.set_exception(exc)
+
+        self.post(run)
+        return future
+
+    def stop(self, timeout_s: float) -> None:
+        """Ask the thread to end all calls and itself. `join` waits for it."""
+
+        def stop(_stack: Stack) -> None:
+            self._stop_timeout_s = timeout_s
+
+        self.post(stop)
+
+    def join(self) -> None:
+        """Wait for the end of the thread, from another one."""
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._wake_up.close()
+
+    def _run(self) -> None:
+        try:
+            stack = self._make_stack(lambda command: self.post(lambda _stack: command()))
+        except BaseException as exc:
+            self.started.set_exception(exc)
+            return
+        try:
+            self._wake_up.connect(stack.open_wake_up())
+            self.started.set_result(stack.ports)
+            while self._stop_timeout_s is None:
+                self._run_commands(stack)
+                stack.handle_events(MAX_WAIT_MS)
+        except BaseException:
+            log.exception("the SIP thread failed")
+        finally:
+            stack.close(self._stop_timeout_s or 0.0)
+
+    def _run_commands(self, stack: Stack) -> None:
+        self._is_woken = False  # first, so that a command appended from now on wakes us again
+        while self._commands:
+            command = self._commands.popleft()
+            try:
+                command(stack)
+            except Exception:
+                log.exception("a SIP command failed")
