@@ -19,6 +19,8 @@ die() {
 if ! mkdir -p "$CACHE"/{log,lock,tmp} 2>/dev/null || [ ! -w "$CACHE/tmp" ]; then
   die "the cache folder $CACHE cannot be written; make it writable or set SDPSERVER_CACHE to one that is."
 fi
+# The scripts change folders; realpath -s keeps a virtual environment's link a link.
+[[ ${PYTHON:-} != */* ]] || PYTHON=$(realpath -s -- "$PYTHON")
 LOG=$CACHE/log/${0##*/}.log
 [ "$(stat -c %s "$LOG" 2>/dev/null || echo 0)" -lt 5000000 ] || mv "$LOG" "$LOG.old"
 
