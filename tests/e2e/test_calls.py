@@ -73,6 +73,30 @@ async def test_echo_sends_keys_back(gateway: ServerProcess) -> None:
         await client.hang_up()
 
 
+async def test_data_channels_are_echoed_and_carry_events(gateway: ServerProcess) -> None:
+    async with Client(gateway.url, codec="PCMU", events=True) as client:
+        chat = client.pc.createDataChannel("chat")
+        came: asyncio.Queue[str | bytes] = asyncio.Queue()
+        chat.on("message", came.put_nowait)
+        await client.call("echo")
+        await until(lambda: chat.readyState == "open", timeout_s=3, what="the channel to open")
+        for message in ("grüezi", b"\0\xff" * 1000, "x" * 16000):
+            chat.send(message)
+            assert await asyncio.wait_for(came.get(), 3) == message
+        await client.wait_event("dtls")
+        assert [event["id"] for _, event in client.events] == list(range(1, len(client.events) + 1))
+        await client.hang_up()
+        assert (await client.wait_event("closed"))["reason"] == "normal_clearing"
+
+
+async def test_a_session_may_be_of_data_alone(gateway: ServerProcess) -> None:
+    async with Client(gateway.url, audio=False, events=True) as client:
+        await client.call("echo")
+        await client.wait_event("dtls")
+        await client.hang_up()
+        await client.wait_closed(1)
+
+
 # -- Asterisk
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from asyncio import to_thread
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ from peers.aiortc_client import Client
 from peers.asterisk import Asterisk
 from peers.chromium import browser, caller
 from peers.server import ServerProcess
+from playwright.async_api import Error as PlaywrightError
 
 GONE_S = 30
 SLACK_S = 6
@@ -28,20 +30,21 @@ async def test_a_killed_browser_and_a_dead_socket_end_their_calls_in_time(
         await client.call("601")
         await client.wait_tone(440)
         children = set(psutil.Process().children(recursive=True))
-        killed_channel = ""
-        with pytest.raises(Exception, match=r"(?i)closed|crash|disconnect"):
+        channel, killed = "", False
+        with contextlib.suppress(PlaywrightError):  # closing what is gone
             async with browser() as process, caller(process, server.url) as page:
                 mark = asterisk.ami.mark()
                 await page.call("601")
-                killed_channel = await to_thread(asterisk.wait_channel, since=mark)
+                channel = await to_thread(asterisk.wait_channel, since=mark)
                 await page.wait_tone(440)
                 for child in set(psutil.Process().children(recursive=True)) - children:
                     if "chrom" in child.name():
                         child.kill()
-                await page.page.evaluate("1")
+                killed = True
+        assert killed
         vanished_s = loop.time()
         await client.vanish()
-        hangup = await to_thread(asterisk.wait_hangup, killed_channel, timeout_s=GONE_S + SLACK_S)
+        hangup = await to_thread(asterisk.wait_hangup, channel, timeout_s=GONE_S + SLACK_S)
         assert hangup.at_s - vanished_s < GONE_S + SLACK_S
         await to_thread(asterisk.wait_no_channels, timeout_s=SLACK_S)
         assert loop.time() - vanished_s > GONE_S - SLACK_S

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
@@ -22,8 +23,24 @@ from .ports import claim_block
 from .toml import dumps
 from .waiting import wait_until
 
-STOP_S = 5.0
-"""SIGTERM to exit, whatever is going on."""
+STOP_S = 4.5
+"""SIGTERM to exit, whatever is going on. Operators are promised 5 s; who needs the watchdog for that is stuck."""
+
+
+def _environment() -> dict[str, str]:
+    """Without what would be laid over the file."""
+    special = {
+        "STUN_SERVER",
+        "RESTSEND_TOKEN",
+        "TARGET_SIP_SERVER",
+        "CORS_ORIGIN",
+        "LOG_LEVEL",
+        "PORT",
+        "JWT_SECRET",
+        "SSL_CERT_PATH",
+        "SSL_KEY_PATH",
+    }
+    return {key: value for key, value in os.environ.items() if key not in special and not key.startswith("SDPSERVER_")}
 
 
 def trunks_to(asterisk: Asterisk) -> list[dict[str, Any]]:
@@ -33,6 +50,20 @@ def trunks_to(asterisk: Asterisk) -> list[dict[str, Any]]:
         {"name": user.name, "server": asterisk.address, "username": user.name, "password": user.password}
         for user in users
     ]
+
+
+def loopback(ports: range, tables: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration on these ports of 127.0.0.1, with `tables` laid over it."""
+    config: dict[str, Any] = {
+        "http": {"bind": "127.0.0.1", "port": ports[0]},
+        "webrtc": {"bind": "127.0.0.1", "port": ports[2]},
+        "media": {"rtp_bind": "127.0.0.1", "rtp_port_range": [ports[10], ports[-1]]},
+        "sip": {"bind": "127.0.0.1", "port": ports[6]},
+        "log": {"level": "debug"},
+    }
+    for name, table in tables.items():
+        config[name] = config.get(name, {}) | table if isinstance(table, Mapping) else table
+    return config
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,18 +81,9 @@ class ServerProcess:
 
     def __init__(self, tables: Mapping[str, Any] | None = None) -> None:
         ports = claim_block()
-        self.http_port, self.webrtc_port, self.sip_port = ports[0], ports[2], ports[6]
-        self.rtp_ports = range(ports[10], ports[-1] + 1)
+        config = loopback(ports, tables or {})
+        self.http_port: int = config["http"]["port"]
         self.folder = Path(tempfile.mkdtemp(prefix="sdpserver-"))
-        config: dict[str, Any] = {
-            "http": {"bind": "127.0.0.1", "port": self.http_port},
-            "webrtc": {"bind": "127.0.0.1", "port": self.webrtc_port},
-            "media": {"rtp_bind": "127.0.0.1", "rtp_port_range": [self.rtp_ports[0], self.rtp_ports[-1]]},
-            "sip": {"bind": "127.0.0.1", "port": self.sip_port},
-            "log": {"level": "debug"},
-        }
-        for name, table in (tables or {}).items():
-            config[name] = config.get(name, {}) | table if isinstance(table, Mapping) else table
         (self.folder / "config.toml").write_text(dumps(config))
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -89,6 +111,7 @@ class ServerProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
+                env=_environment(),
             )
         wait_until(self._is_ready, timeout_s=20, what="the server to be ready")
 
