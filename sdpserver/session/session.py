@@ -15,6 +15,7 @@ from sdpserver.config import Config
 from sdpserver.errors import Conflict, PeerError, SdpServerError, SipRefused, SipTimeout
 from sdpserver.events import EventLog, SessionEvent
 from sdpserver.messages import CallInfo, CallOptions, OfferResponse, SdpAnswer
+from sdpserver.sip import http_status
 from sdpserver.webrtc import DataChannel, Offer, WebRtcEvent, WebRtcLeg
 
 from .far_end import CallEnd, FarEnd, SipFarEnd
@@ -244,7 +245,7 @@ class Session:
 
     def _call_error(self, end: CallEnd) -> PeerError:
         text = f"{self.destination.uri}: {end.text}"
-        if end.sip_status in (0, 408):
+        if http_status(end.reason) == SipTimeout.status or not end.sip_status:
             return SipTimeout(text, reason=end.reason, session_id=self.id)
         return SipRefused(
             text, reason=end.reason, sip_status=end.sip_status, sip_reason=end.sip_reason, session_id=self.id
