@@ -81,7 +81,7 @@ class Section:
 
     @property
     def usable(self) -> bool:
-        return self.offered and self.transport is not None and self.problem is None
+        return self.kind in (AUDIO, DATA) and self.offered and self.transport is not None and self.problem is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +153,7 @@ def parse_offer(sdp: str) -> Offer:
         raise BadRequest("the SDP cannot be read", reason="invalid_sdp") from exc
     if not any(section.usable for section in offer.sections):
         for section in offer.sections:
-            if section.problem is not None:
+            if section.kind in (AUDIO, DATA) and section.problem is not None:
                 raise section.problem
         raise BadRequest("the offer has neither audio nor a data channel", reason="no_audio")
     return offer
@@ -178,7 +178,7 @@ def _parse(sdp: str) -> Offer:
         raise BadRequest("two m-sections have the same a=mid", reason="invalid_sdp")
     if any(mid not in mids for bundle in bundles for mid in bundle):
         raise BadRequest("a=group:BUNDLE names an a=mid that no m-section has", reason="invalid_sdp")
-    return Offer(origin_id=origin[1], sections=tuple(sections), bundles=bundles)
+    return Offer(origin_id=origin[1], sections=tuple(_inherited(sections, bundles)), bundles=bundles)
 
 
 def _bundles(session_lines: Iterable[str]) -> tuple[tuple[str, ...], ...]:
@@ -196,25 +196,39 @@ def _attributes(lines: Iterable[str]) -> dict[str, str]:
     return {name: value for name, _, value in (line[2:].partition(":") for line in lines if line.startswith("a="))}
 
 
+def _name(attribute_line: str) -> str:
+    return attribute_line[2:].partition(":")[0]
+
+
 def _sections(session_lines: list[str], media_lines: list[list[str]], bundled: set[str]) -> list[Section]:
-    """What aiortc's parser makes of the sections that we may take; of all others only what a refusal repeats."""
+    """What aiortc's parser makes of the offered sections; of the others only what a refusal repeats."""
     session_attributes = _attributes(session_lines)
-    text = ["v=0", *(f"a={name}:{value}" for name, value in session_attributes.items() if name in _PARSED)]
-    found: list[tuple[Section, dict[str, str] | None]] = []
-    for lines in media_lines:
-        section, attributes = _outline(lines, session_attributes, bundled)
-        if section.kind in (AUDIO, DATA) and section.offered and section.problem is None:
-            text += _for_aiortc(section, lines)
-            found.append((section, attributes))
-        else:
-            found.append((section, None))
+    text = ["v=0", *(line for line in session_lines if line.startswith("a=") and _name(line) in _PARSED)]
+    outlines = [_outline(lines, session_attributes, bundled) for lines in media_lines]
+    for outline, lines in zip(outlines, media_lines, strict=True):
+        if outline.offered:
+            text += _for_aiortc(outline, lines)
+    # Whatever kind they are, since the first of a BUNDLE group may speak for the transport of the others.
     parsed = iter(SessionDescription.parse("\r\n".join(text)).media)
+    return [_filled(outline, next(parsed)) if outline.offered else outline for outline in outlines]
+
+
+def _inherited(sections: list[Section], bundles: Iterable[tuple[str, ...]]) -> list[Section]:
+    """The first section of a BUNDLE group speaks for the transport of those that say nothing of it (RFC 9143 7.1.3)."""
+    by_mid = {section.mid: section for section in sections}
+    tagged = {mid: by_mid[bundle[0]].transport for bundle in bundles for mid in bundle}
     return [
-        section if attributes is None else _filled(section, attributes, next(parsed)) for section, attributes in found
+        replace(section, transport=transport, problem=None)
+        if section.problem is not None
+        and section.problem.reason in ("no_ice", "no_fingerprint")
+        and section.mid is not None
+        and (transport := tagged.get(section.mid)) is not None
+        else section
+        for section in sections
     ]
 
 
-def _outline(lines: list[str], session_attributes: dict[str, str], bundled: set[str]) -> tuple[Section, dict[str, str]]:
+def _outline(lines: list[str], session_attributes: dict[str, str], bundled: set[str]) -> Section:
     match = _MEDIA_LINE.fullmatch(lines[0])
     if match is None:
         raise BadRequest("the SDP has an invalid m= line", reason="invalid_sdp")
@@ -238,7 +252,7 @@ def _outline(lines: list[str], session_attributes: dict[str, str], bundled: set[
     offered = port != 0 or ("bundle-only" in attributes and mid in bundled)
     if not offered and kind in (AUDIO, DATA):
         problem = BadRequest(f"m={kind} is offered with port 0", reason="section_rejected")
-    section = Section(
+    return Section(
         kind=kind,
         protocol=protocol,
         formats=formats,
@@ -248,7 +262,6 @@ def _outline(lines: list[str], session_attributes: dict[str, str], bundled: set[
         max_ptime_ms=_milliseconds(attributes.get("maxptime")),
         problem=problem,
     )
-    return section, attributes
 
 
 def _milliseconds(value: str | None) -> int:
@@ -259,7 +272,8 @@ def _milliseconds(value: str | None) -> int:
 
 def _for_aiortc(section: Section, lines: list[str]) -> list[str]:
     """The lines of a section that aiortc's parser is to read, and the a=rtpmap that static payload types may lack."""
-    kept = [f"m={section.kind} 9 UDP {' '.join(section.formats)}"]
+    known = section.kind in (AUDIO, DATA) and section.problem is None
+    kept = [f"m={section.kind} 9 UDP {' '.join(section.formats)}" if known else "m=other 9 UDP 0"]
     mapped = set()
     for line in lines[1:]:
         if not line.startswith("a="):
@@ -267,10 +281,10 @@ def _for_aiortc(section: Section, lines: list[str]) -> list[str]:
         name, _, value = line[2:].partition(":")
         if name in _PARSED:
             kept.append(line)
-        elif name == "rtpmap" and (match := _RTPMAP.fullmatch(value)) and match[1] in section.formats:
+        elif known and name == "rtpmap" and (match := _RTPMAP.fullmatch(value)) and match[1] in section.formats:
             mapped.add(match[1])
             kept.append(line)
-    if section.kind == AUDIO:
+    if known and section.kind == AUDIO:
         kept += [
             f"a=rtpmap:{number} {_STATIC_FORMATS[number]}"
             for number in section.formats
@@ -279,7 +293,7 @@ def _for_aiortc(section: Section, lines: list[str]) -> list[str]:
     return kept
 
 
-def _filled(section: Section, attributes: dict[str, str], parsed: MediaDescription) -> Section:
+def _filled(section: Section, parsed: MediaDescription) -> Section:
     transport, problem = _transport(section.kind, parsed)
     by_payload_type = {codec.payloadType: codec for codec in parsed.rtp.codecs}
     codecs = tuple(
@@ -300,7 +314,7 @@ def _filled(section: Section, attributes: dict[str, str], parsed: MediaDescripti
         sctp_port=_in_range(parsed.sctp_port, SCTP_PORT),
         max_message_octets=MAX_MESSAGE_OCTETS if capabilities is None else capabilities.maxMessageSize,
         transport=transport,
-        problem=problem,
+        problem=section.problem or problem,
     )
 
 

@@ -20,6 +20,8 @@ from aiortc import (
     rtcsctptransport,
 )
 from aiortc.rtcsctptransport import DataChunk, SackChunk
+from peers.waiting import until
+
 from sdpserver.webrtc.aiortc_private import (
     MAX_INBOUND,
     RESEND_AFTER_S,
@@ -154,7 +156,7 @@ async def test_one_matching_fingerprint_of_several_is_enough() -> None:
     both = server.fingerprints | {("sha-256", other)}
     async with asyncio.timeout(5):
         results = await asyncio.gather(client.dtls.connect(both), server.dtls.connect(client.fingerprints))
-    assert results == [True, True]
+    assert all(results)
     await client.dtls.disconnect()
     await server.dtls.disconnect()
 
@@ -195,11 +197,9 @@ async def test_a_lost_flight_is_sent_again_after_100_ms(loser: str, number: int)
 async def test_the_last_flight_is_not_repeated_once_the_peer_has_spoken() -> None:
     client, server = pair()
     await connect(client, server)
-    assert server.wire._timer is not None
+    assert server.wire._flight
     await client.dtls._send_data(b"hello")
-    async with asyncio.timeout(1):
-        while server.wire._timer is not None:
-            await asyncio.sleep(0)
+    await until(lambda: not server.wire._flight, timeout_s=1, what="the flight to be let go")
     assert server.wire.resent == 0
     await client.dtls.disconnect()
     await server.dtls.disconnect()
@@ -267,9 +267,7 @@ class Channels:
 
 
 async def wait_for(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(2):
-        while not condition():
-            await asyncio.sleep(0)
+    await until(condition, timeout_s=2, what="the channel")
 
 
 async def test_a_channel_carries_texts_and_bytes() -> None:
