@@ -22,8 +22,8 @@ from hypercorn.asyncio.task_group import TaskGroup
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config as HypercornConfig
-from hypercorn.events import Closed, Event, RawData
-from hypercorn.protocol.events import Body, Response
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.events import Body, EndBody, Response
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.typing import ConnectionState, Framework
@@ -48,6 +48,8 @@ CLOSE_S = 0.5
 
 class _Protocol(H11Protocol):
     """Hypercorn's, with a body in the refusals that never reach the application."""
+
+    _refused = False
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """No upgrade to HTTP/2: the `Upgrade` header is left unheard (RFC 9110 section 7.8)."""
@@ -82,12 +84,17 @@ class _Protocol(H11Protocol):
                 Response(stream_id=event.stream_id, status_code=event.status_code, headers=[*kept, *added])
             )
             await super().stream_send(Body(stream_id=event.stream_id, data=body))
+            self._refused = True
         else:
             await super().stream_send(event)
+            if self._refused and isinstance(event, EndBody):
+                await self.send(Closed())  # after a bad WebSocket handshake nobody else would
 
 
 class _Connection(TCPServer):
     """One client's connection."""
+
+    _ended = False
 
     async def run(self) -> None:
         try:
@@ -111,6 +118,9 @@ class _Connection(TCPServer):
                 await self.protocol.initiate()
                 await self.idle_task.restart(tasks, self._idle_timeout)
                 await self._read_data()
+                # Nothing more will come: do not wait for it, as the idle timer would.
+                self._ended = True
+                await self.idle_task.stop()
         except OSError:
             pass  # the client is gone, which is its right
         except Exception:
@@ -121,7 +131,8 @@ class _Connection(TCPServer):
 
     async def protocol_send(self, event: Event) -> None:
         if not isinstance(event, RawData):
-            await super().protocol_send(event)
+            if not (self._ended and isinstance(event, Updated)):
+                await super().protocol_send(event)
             return
         async with self.send_lock:
             try:
@@ -182,6 +193,8 @@ class Listener:
         self._connections.add(task)
         try:
             await _Connection(self._app, asyncio.get_running_loop(), self._config, self._context, {}, reader, writer)
+        except asyncio.CancelledError:
+            pass  # by `stop`, which waits for us; the stream's own callback cannot take a cancelled task
         finally:
             self._connections.discard(task)
 
