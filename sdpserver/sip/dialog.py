@@ -1,7 +1,8 @@
 """One outgoing call on the SIP thread: pjsua2's callbacks, turned into events of plain values.
 
 Nothing here may be touched from another thread. pjsua2 frees what a callback gets when the callback returns, and
-children of a SWIG object die with it, so callbacks copy what they need and keep nothing.
+children of a SWIG object die with it, so callbacks copy what they need and keep nothing. That includes exceptions: a
+traceback's frames would keep pjsua2's objects alive until some other thread's garbage collector finds them.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class Dialog(pj.Call):  # type: ignore[misc]
         self._remote: RemoteAudio | None = None
         self._remote_sdp = ""
         self._pending: Answer | None = None
-        self._refused_sdp: BadRequest | None = None
+        self._is_answer_refused = False
         self._late_offer = False
         self._heard = False
         self._answered = False
@@ -157,16 +158,16 @@ class Dialog(pj.Call):  # type: ignore[misc]
         try:
             self._remote = accept_answer(self._local, sdp, previous=self._remote)
         except BadRequest as exc:
-            self._refused_sdp = exc
+            self._is_answer_refused = True
             self._log.warning("the peer's answer is refused", reason=exc.reason, error=str(exc))
             return False
-        self._refused_sdp = None
+        self._is_answer_refused = False
         return True
 
     def _on_confirmed(self) -> None:
         if self._answered:
             return
-        if self._remote is None or self._refused_sdp is not None:
+        if self._remote is None or self._is_answer_refused:
             self._owner.soon(functools.partial(self.end, NOT_ACCEPTABLE, NOT_ACCEPTABLE_HERE))
             return
         self._answered = True
@@ -191,7 +192,7 @@ class Dialog(pj.Call):  # type: ignore[misc]
             self._report_end(reason_for(status, cause), status, phrase, by_remote=True)
         elif not self._heard:
             self._report_end(TRUNK_UNREACHABLE, 0, message.printable(last_phrase), by_remote=False)
-        elif self._refused_sdp is not None or self._remote is None:
+        elif self._is_answer_refused:
             self._report_end(NOT_ACCEPTABLE, 0, message.printable(last_phrase), by_remote=False)
         else:
             reason = SIP_TIMEOUT if last_status == 408 else reason_for(last_status)
@@ -258,9 +259,10 @@ class Dialog(pj.Call):  # type: ignore[misc]
             self._owner.soon(functools.partial(self.end, "internal_error"))
             return
         status, _ = message.status_line(text)
-        if as_server and 200 <= status < 300 and self._pending is not None:
-            self._change_media(self._pending.remote)
-            self._pending = None
+        if as_server and status >= 200:
+            pending, self._pending = self._pending, None
+            if status < 300 and pending is not None:
+                self._change_media(pending.remote)
 
     def _change_media(self, remote: RemoteAudio) -> None:
         if remote != self._remote:

@@ -18,6 +18,7 @@ MAX_FORMATS = 64
 DEFAULT_PTIME_MS = 20
 PTIMES_MS = range(10, 201, 10)
 PLAIN_RTP = frozenset({"RTP/AVP", "RTP/AVPF"})
+HELD_CONNECTION = "c=IN IP4 0.0.0.0"
 # The static payload types that we may meet without an a=rtpmap (RFC 3551 table 4).
 STATIC_CODECS: Mapping[int, tuple[str, int]] = {0: ("PCMU", 8000), 8: ("PCMA", 8000)}
 
@@ -38,7 +39,7 @@ class RemoteAudio:
 
     `direction` is ours. `rtcp_port` equals `rtp_port` when multiplexed (RFC 5761). `codecs` are those that both sides
     speak, preferred first, telephone-events last; `send_payload_type` is the peer's number.
-    `rtp_port` 0: the peer takes no audio for now.
+    `rtp_port` 0: there is no address to send to yet.
     """
 
     ip: str
@@ -87,7 +88,7 @@ class MediaSection:
     @property
     def is_held(self) -> bool:
         """RFC 2543's hold, still met: the address is all zero (RFC 3264 section 8.4)."""
-        return ipaddress.ip_address(self.ip).is_unspecified
+        return self.ip == "0.0.0.0"
 
     @property
     def offered_direction(self) -> Direction:
@@ -196,7 +197,7 @@ def _connection_ip(value: str) -> str:
         address = ipaddress.ip_address(fields[2].partition("/")[0])
     except ValueError as exc:
         raise _invalid(f"c={value[:60]}") from exc
-    if address.version != int(fields[1][2]) or address.is_multicast:
+    if address.version != int(fields[1][2]) or address.is_multicast or str(address) == "::":
         raise _invalid(f"c={value[:60]}")
     return str(address)
 
@@ -270,14 +271,18 @@ def offer_body(local: LocalAudio, direction: Direction = Direction.SENDRECV) -> 
     return f"c=IN {_address(local.ip)}\r\nt=0 0\r\n" + _audio(local, local.codecs, direction)
 
 
-def _audio(local: LocalAudio, codecs: Sequence[Codec], direction: Direction, *, rtcp_mux: bool = False) -> str:
+def _audio(
+    local: LocalAudio, codecs: Sequence[Codec], direction: Direction, offered: MediaSection | None = None
+) -> str:
     lines = [f"m=audio {local.rtp_port} RTP/AVP {' '.join(str(codec.payload_type) for codec in codecs)}"]
+    if offered is not None and offered.is_held:
+        lines.append(HELD_CONNECTION)
     for codec in codecs:
         lines.append(f"a=rtpmap:{codec.rtpmap}")
         if codec.fmtp:
             lines.append(f"a=fmtp:{codec.payload_type} {codec.fmtp}")
     lines += [f"a=ptime:{local.ptime_ms}", f"a={direction.value}"]
-    if rtcp_mux:
+    if offered is not None and offered.rtcp_mux:
         lines.append("a=rtcp-mux")
     return "".join(line + "\r\n" for line in lines)
 
@@ -341,7 +346,8 @@ def answer_offer(
     It has exactly one audio codec, with its telephone-event: pjsip keeps one codec of an answer, in the offerer's
     order, so with more what we say and what it sends would differ. The codec in use stays while it is offered;
     otherwise it is the peer's first that we speak. Payload types are the offerer's, in both directions
-    (RFC 3264 section 6.1). m-sections that we do not take are rejected with port 0.
+    (RFC 3264 section 6.1). m-sections that we do not take are rejected with port 0. An offer without audio
+    (its only stream taken down) is refused: pjsip keeps no call without a stream.
 
     :raises BadRequest: reason `invalid_sdp`, `sdp_too_large` or `no_common_codec`: the offer is refused with a 488 and
         the call goes on as it was.
@@ -349,18 +355,14 @@ def answer_offer(
     sections = parse(sdp)
     chosen = next((section for section in sections if section.is_plain_audio and _common(local, section)), None)
     if chosen is None:
-        parked = next((section for section in sections if section.kind == "audio" and section.port == 0), None)
-        if parked is None or previous is None:
-            raise BadRequest("the SIP peer's offer has no audio that we speak", reason="no_common_codec")
-        # The peer takes the stream down and keeps the call (RFC 3264 section 8.2).
-        remote = replace(previous, rtp_port=0, rtcp_port=0, direction=Direction.INACTIVE)
-        return Answer("".join([_head(local), *map(_rejected, sections)]), remote)
+        raise BadRequest("the SIP peer's offer has no audio that we speak", reason="no_common_codec")
     codecs = _answered(_common(local, chosen), previous)
-    answered = chosen.offered_direction.answered(direction)
+    # A hold of RFC 2543 is answered with its own address, by which neither side receives; pjsip would add it anyway.
+    answered = Direction.INACTIVE if chosen.is_held else chosen.offered_direction.answered(direction)
     body = [_head(local)]
     for section in sections:
         if section is chosen:
-            body.append(_audio(local, codecs, answered, rtcp_mux=section.rtcp_mux))
+            body.append(_audio(local, codecs, answered, section))
         else:
             body.append(_rejected(section))
     return Answer("".join(body), _remote(chosen, codecs, answered, previous))
@@ -371,7 +373,8 @@ def _head(local: LocalAudio) -> str:
 
 
 def _rejected(section: MediaSection) -> str:
-    return f"m={section.kind} 0 {section.format_list}\r\n"
+    held = f"{HELD_CONNECTION}\r\n" if section.is_held else ""
+    return f"m={section.kind} 0 {section.format_list}\r\n{held}"
 
 
 def _common(local: LocalAudio, section: MediaSection) -> list[Codec]:

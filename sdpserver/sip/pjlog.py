@@ -23,7 +23,13 @@ QUIET, VERBOSE = 2, 4
 class PjLog(pj.LogWriter):  # type: ignore[misc]
     """pjsip's levels go to structlog's; credentials are taken out."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_closing = False
+
     def write(self, entry: Any) -> None:
         """Called by pjsip, on the SIP thread."""
+        if self.is_closing and entry.level > 0:
+            return  # at the end every look at what is gone already is logged as an error
         text = entry.msg.encode("utf-8", "replace").decode().strip()
         log.log(_LEVELS.get(entry.level, logging.DEBUG), _SECRETS.sub(r"\1: [redacted]", text))

@@ -143,6 +143,7 @@ class Stack:
         self._refusing_account: _RefusingAccount | None = None
         self._log_writer = PjLog()
         self._log_writer.thisown = False  # pjsua2 deletes it
+        _check_alone()
         self._endpoint = _Endpoint()
         try:
             self._endpoint.libCreate()
@@ -317,6 +318,7 @@ class Stack:
     def close(self, timeout_s: float) -> None:
         """End all calls, unregister, and wait for the answers, but no longer than `timeout_s`."""
         deadline_s = time.monotonic() + timeout_s
+        self._log_writer.is_closing = True
         ended = list(self._dialogs.values())
         for dialog in ended:
             dialog.end("shutdown")
@@ -341,6 +343,15 @@ class Stack:
         # Nothing is waited for any more: pjsip would sleep a whole second here.
         self._endpoint.libDestroy(pj.PJSUA_DESTROY_NO_NETWORK)
         del self._endpoint
+
+
+def _check_alone() -> None:
+    """A second endpoint would end the process: pjsua2's constructor throws where SWIG does not catch."""
+    try:
+        pj.Endpoint.instance()
+    except pj.Error:
+        return
+    raise RuntimeError("this process has a SIP endpoint already")
 
 
 def _is_in_pjsip(dialog: Dialog) -> bool:

@@ -64,7 +64,9 @@ class SipThread:
             try:
                 future.set_result(command(stack))
             except BaseException as exc:
-                future.set_exception(exc)
+                # The frames of the traceback hold pjsua2 objects, which may not leave this thread.
+                exc.__cause__ = exc.__context__ = None
+                future.set_exception(exc.with_traceback(None))
 
         self.post(run)
         return future
@@ -87,14 +89,16 @@ class SipThread:
         try:
             stack = self._make_stack(lambda command: self.post(lambda _stack: command()))
         except BaseException as exc:
-            self.started.set_exception(exc)
+            exc.__cause__ = exc.__context__ = None
+            self.started.set_exception(exc.with_traceback(None))
             return
         try:
             self._wake_up.connect(stack.open_wake_up())
             self.started.set_result(stack.ports)
+            self._run_commands(stack)
             while self._stop_timeout_s is None:
-                self._run_commands(stack)
                 stack.handle_events(MAX_WAIT_MS)
+                self._run_commands(stack)
         except BaseException:
             log.exception("the SIP thread failed")
         finally:
