@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import secrets
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,6 +82,8 @@ def _serve(config: Config, warnings: Sequence[str]) -> int:
 
     try:
         return serve(config)
+    except KeyboardInterrupt:  # before the server took over the signal
+        return 128 + signal.SIGINT
     except StartError as exc:
         return _fail(str(exc))
     except ConfigError as exc:  # found only when it was put to use

@@ -60,6 +60,10 @@ def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[
     return event
 
 
+def _redact_text(_: Any, __: str, line: Any) -> Any:
+    return redact(line)
+
+
 def configure(config: Log) -> None:
     """Set up structlog, and the standard library's logging to go the same way. Once, at the start of the process."""
     level = logging.getLevelNamesMapping()[config.level.upper()]
@@ -80,7 +84,8 @@ def configure(config: Log) -> None:
         last += [structlog.processors.format_exc_info, _redact, structlog.processors.JSONRenderer(default=str)]
     else:
         formatter = structlog.dev.plain_traceback
-        last += [_redact, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=formatter)]
+        console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=formatter)
+        last += [_redact, console, _redact_text]  # the console writes the traceback itself
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))
     root = logging.getLogger()

@@ -173,7 +173,8 @@ def test_bad_candidates_are_refused(client: httpx.Client, body: Any, reason: str
 def test_an_announced_size_is_refused_before_the_body_comes(connect: Connect) -> None:
     connection = connect()
     connection.send(
-        b"POST /webrtc/offer HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 999999999\r\n\r\n"
+        b"POST /webrtc/offer HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 999999999\r\n\r\n"
     )
     response = connection.response()
     assert response.status == 413
@@ -196,7 +197,7 @@ def test_a_senseless_length_is_refused(connect: Connect, length: bytes) -> None:
 
 
 def send_endlessly(connect: Connect, total: int) -> tuple[int, bytes, int]:
-    """Send `total` octets in chunks; the status and body that came, and how much could be sent until the server closed."""
+    """Send `total` octets in chunks; the status and body that came, and how much was sent before the server closed."""
     connection = connect()
     connection.send(
         b"POST /webrtc/offer HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
