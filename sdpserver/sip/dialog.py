@@ -149,9 +149,9 @@ class Dialog(pj.Call):  # type: ignore[misc]
         status, phrase = message.status_line(text)
         sdp = message.sdp(text)
         self._heard = True
-        if sdp:
-            self._take_answer(sdp)
         self._status_line = (status or 200, phrase)
+        if (sdp and not self._take_answer(sdp)) or self._remote is None:
+            self._owner.soon(functools.partial(self.end, NOT_ACCEPTABLE, NOT_ACCEPTABLE_HERE))
 
     def _take_answer(self, sdp: str) -> bool:
         """True when the peer's answer is usable."""
@@ -165,10 +165,7 @@ class Dialog(pj.Call):  # type: ignore[misc]
         return True
 
     def _on_confirmed(self) -> None:
-        if self._answered:
-            return
-        if self._remote is None or self._is_answer_refused:
-            self._owner.soon(functools.partial(self.end, NOT_ACCEPTABLE, NOT_ACCEPTABLE_HERE))
+        if self._answered or self._remote is None or self._is_answer_refused:
             return
         self._answered = True
         status, phrase = self._status_line

@@ -89,13 +89,15 @@ class _RefusingAccount(pj.Account):  # type: ignore[misc]
     @guarded
     def onIncomingSubscribe(self, prm: Any) -> None:
         prm.code = FORBIDDEN
+        prm.reason = "Forbidden"
 
     @guarded
     def onInstantMessage(self, prm: Any) -> None:
         """With `autoRespondSipMessage` off a MESSAGE is ours to answer."""
         response = pj.SendResponseParam()
-        response.rdata = prm.rdata
-        response.statusCode = METHOD_NOT_ALLOWED
+        response.deferredResponse = pj.DeferredResponse(prm)
+        response.code = METHOD_NOT_ALLOWED
+        response.reason = "Method Not Allowed"
         self.sendResponse(response)
 
 

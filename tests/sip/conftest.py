@@ -1,0 +1,114 @@
+"""SIP endpoints of a test's own, and what their calls tell."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from peers.sip_peer import PeerDialog, SipPeer, sdp
+
+from sdpserver.config import Config, Sip, Trunk
+from sdpserver.sdp import audio_codecs, with_telephone_events
+from sdpserver.sip import LocalAudio, SipCall, SipEndpoint, SipEvent, SipEventType
+
+RTP_PORT = 40000
+"""Nobody listens there: these tests look at signalling."""
+
+
+def local_audio(*codecs: str, ip: str = "127.0.0.1") -> LocalAudio:
+    names = codecs or ("PCMU", "PCMA", "opus")
+    return LocalAudio(ip=ip, rtp_port=RTP_PORT, codecs=tuple(with_telephone_events(audio_codecs(names))))
+
+
+@dataclass
+class Events:
+    """The events of one call. No event may follow ENDED."""
+
+    seen: list[SipEvent] = field(default_factory=list)
+    _new: asyncio.Queue[SipEvent] = field(default_factory=asyncio.Queue)
+
+    def __call__(self, event: SipEvent) -> None:
+        assert SipEventType.ENDED not in self.types, f"{event} after ENDED"
+        self.seen.append(event)
+        self._new.put_nowait(event)
+
+    @property
+    def types(self) -> list[SipEventType]:
+        return [event.type for event in self.seen]
+
+    async def next(self, kind: SipEventType, *, timeout_s: float = 5.0) -> SipEvent:
+        """The next event, which must be of that type."""
+        event = await asyncio.wait_for(self._new.get(), timeout_s)
+        assert event.type is kind, f"{event} instead of {kind}"
+        return event
+
+    async def ended(self, *, timeout_s: float = 5.0) -> SipEvent:
+        return await self.next(SipEventType.ENDED, timeout_s=timeout_s)
+
+
+class Caller:
+    """A running endpoint with one trunk."""
+
+    def __init__(self, endpoint: SipEndpoint, trunk: Trunk) -> None:
+        self.endpoint, self.trunk = endpoint, trunk
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return ("127.0.0.1", self.endpoint.ports["udp"])
+
+    async def call(
+        self, target: str = "600", *, media: LocalAudio | None = None, **options: Any
+    ) -> tuple[SipCall, Events]:
+        events = Events()
+        call = await self.endpoint.invite(
+            trunk=self.trunk, target=target, media=media or local_audio(), on_event=events, **options
+        )
+        return call, events
+
+
+StartCaller = Callable[..., contextlib.AbstractAsyncContextManager[Caller]]
+
+
+@contextlib.asynccontextmanager
+async def running_caller(server: str, *, sip: Mapping[str, Any] | None = None, **trunk: Any) -> AsyncIterator[Caller]:
+    """An endpoint on ports of its own with a trunk to `server`; stopped at the end."""
+    config = Config(
+        sip=Sip(**({"bind": "127.0.0.1", "port": 0} | dict(sip or {}))),
+        trunks=[Trunk(**({"name": "peer", "server": server} | trunk))],
+    )
+    endpoint = SipEndpoint(config)
+    await endpoint.start()
+    try:
+        yield Caller(endpoint, config.trunks[0])
+    finally:
+        await endpoint.stop()
+
+
+class Scene:
+    """A caller and a scripted peer as its trunk."""
+
+    def __init__(self, caller: Caller, peer: SipPeer) -> None:
+        self.caller, self.peer = caller, peer
+
+    async def dial(self, target: str = "600", **options: Any) -> tuple[SipCall, Events, PeerDialog]:
+        """An INVITE that the peer has, unanswered."""
+        call, events = await self.caller.call(target, **options)
+        return call, events, PeerDialog(self.peer, await self.peer.receive("INVITE"))
+
+    async def connect(self, answer: str = "", **options: Any) -> tuple[SipCall, Events, PeerDialog]:
+        """An answered call."""
+        call, events, dialog = await self.dial(**options)
+        await dialog.answer(answer or sdp(30000))
+        await events.next(SipEventType.ANSWERED)
+        return call, events, dialog
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    async with await SipPeer.open() as peer, running_caller(peer.host_port) as caller:
+        yield Scene(caller, peer)
+        peer.answer_by_itself("BYE", "CANCEL")  # or the endpoint's stop would wait for the answers
