@@ -1,0 +1,84 @@
+"""A media plane and a WebRTC plane of a test's own, on a free port of 127.0.0.1."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from sdpserver.config import Config, WebRtc
+from sdpserver.media import MediaPlane
+from sdpserver.sdp import Codec, audio_codecs
+from sdpserver.webrtc import DataChannel, WebRtcEvent, WebRtcLeg, WebRtcPlane, parse_offer
+
+LIKED = audio_codecs(["PCMU", "PCMA", "opus"])
+
+
+class Gateway:
+    """Legs at `echo`, their tasks and what they report."""
+
+    def __init__(self) -> None:
+        config = Config(webrtc=WebRtc(bind="127.0.0.1", port=0))
+        self.media = MediaPlane(config)
+        self.media.start()
+        self.plane = WebRtcPlane(config, self.media)
+        self.leg: WebRtcLeg
+        self.task: asyncio.Task[None]
+        self.events: list[tuple[WebRtcEvent, str]] = []
+        self.channels: list[DataChannel] = []
+        self._changed = asyncio.Event()
+        self._tasks: list[tuple[WebRtcLeg, asyncio.Task[None]]] = []
+
+    def answer(self, sdp: str, codecs: list[Codec] = LIKED) -> str:
+        """A leg for an offer, running and echoing; `leg` is the last one."""
+        self.leg = leg = self.plane.create_leg(parse_offer(sdp), codecs=codecs)
+        leg.on_event = self._on_event
+        leg.on_channel = self._on_channel
+        if leg.codecs:
+            leg.media.send_from(leg.media)
+        self.task = asyncio.get_running_loop().create_task(leg.run())
+        self._tasks.append((leg, self.task))
+        return leg.answer
+
+    def _on_event(self, event: WebRtcEvent, detail: str) -> None:
+        self.events.append((event, detail))
+        self._changed.set()
+
+    def _on_channel(self, channel: DataChannel) -> None:
+        self.channels.append(channel)
+        channel.on_message = channel.send
+
+    def count(self, event: WebRtcEvent) -> int:
+        return sum(found is event for found, _ in self.events)
+
+    async def wait(self, event: WebRtcEvent, *, count: int = 1, timeout_s: float = 5.0) -> str:
+        """Until `event` has come so often; its last detail."""
+        async with asyncio.timeout(timeout_s):
+            while self.count(event) < count:
+                self._changed.clear()
+                await self._changed.wait()
+        return next(detail for found, detail in reversed(self.events) if found is event)
+
+    async def close(self) -> None:
+        for leg, task in self._tasks:
+            await leg.close()
+            async with asyncio.timeout(2):
+                await task
+        assert self.media.legs == 0
+        self.media.close()
+
+
+@pytest_asyncio.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    found = Gateway()
+    yield found
+    await found.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def gateway_for_chromium() -> AsyncIterator[Gateway]:
+    """On the loop of the browser."""
+    found = Gateway()
+    yield found
+    await found.close()
