@@ -30,6 +30,7 @@ EXIT_S = 4.7
 
 STOP_SESSIONS_S = 3.3
 STOP_REQUESTS_S = 0.4
+STOP_SIP_S = 1.0
 
 
 class StartError(Exception):
@@ -62,11 +63,8 @@ async def _planes(config: Config) -> AsyncIterator[Sessions]:
         sip: SipEndpoint | None = None
         if config.trunks:
             sip = SipEndpoint(config)
-            try:
-                await sip.start()
-            except OSError as exc:
-                raise StartError(f"[sip] port {config.sip.port}: {_why(exc)}") from exc
-            started.push_async_callback(sip.stop)
+            await sip.start()
+            started.push_async_callback(sip.stop, STOP_SIP_S)
         sessions = Sessions(config, media=media, webrtc=webrtc, sip=sip)
         await sessions.start()
         started.push_async_callback(sessions.stop)
@@ -77,6 +75,7 @@ def serve(config: Config) -> int:
     """Serve until SIGTERM or SIGINT; the exit status.
 
     :raises StartError: the server cannot start.
+    :raises ConfigError: neither, for a reason that shows only when the configuration is put to use.
     """
     _raise_file_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -14,7 +14,7 @@ from .config import SECRET_KEYS, Log
 
 HIDDEN = "***"
 
-_SECRET_NAMES = SECRET_KEYS | {
+_SECRET_NAMES = (SECRET_KEYS - {"sha256"}) | {  # elsewhere a sha256 is a certificate's, and public
     "authorization",
     "api_key",
     "x_api_key",

@@ -156,7 +156,16 @@ def test_hash_key_makes_and_hashes_keys() -> None:
 def test_tls_is_served_when_it_is_configured(tmp_path: Path) -> None:
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     made = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
-    command = ["openssl", *made.split(), "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
+    command = [
+        "openssl",
+        *made.split(),
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-keyout",
+        str(key),
+        "-out",
+        str(cert),
+    ]
     subprocess.run(command, check=True, capture_output=True)
     server = ServerProcess({"http": {"tls_cert": str(cert), "tls_key": str(key)}})
     context = ssl.create_default_context(cafile=str(cert))
