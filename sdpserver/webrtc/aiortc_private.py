@@ -138,8 +138,14 @@ class Wire:
     def close(self) -> None:
         """End what waits in `_recv` with ConnectionError: `RTCDtlsTransport.stop` does not end a running handshake."""
         self._closed = True
+        self._send_datagram = _drop  # whose owner may own us
         self.peer_connected()
+        self._inbound.clear()
         self._wake()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -191,6 +197,10 @@ class Wire:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _drop(*_: object) -> None:
+    """In the place of what a closed object called."""
 
 
 class DtlsTransport(RTCDtlsTransport):
@@ -256,10 +266,11 @@ class DtlsTransport(RTCDtlsTransport):
         if self._pump is not None:
             self._pump.cancel()
         self._wire.close()
+        self._on_keys = _drop
 
     async def _say_goodbye(self) -> None:
         """Tell the peer at once that the handshake failed: the alert that OpenSSL has written, or close_notify."""
-        if self._ssl is not None and not self._wire._closed:
+        if self._ssl is not None and not self._wire.closed:
             await self._write_ssl()
             with contextlib.suppress(SSL.Error):  # no shutdown in the middle of a handshake
                 self._ssl.shutdown()

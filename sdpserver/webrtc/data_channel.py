@@ -43,15 +43,15 @@ class DataChannel:
         """Queue a message. After the end, and when it is longer than the client takes, it is dropped."""
         if self.closed:
             return
-        octets = len(message.encode() if isinstance(message, str) else message)
-        if self._channel.bufferedAmount + octets > MAX_BUFFERED_OCTETS:
-            log.warning("data channel closed, its reader is too slow", label=self.label)
-            self.close()
-            return
         try:
+            octets = len(message.encode() if isinstance(message, str) else message)
+            if self._channel.bufferedAmount + octets > MAX_BUFFERED_OCTETS:
+                log.warning("data channel closed, its reader is too slow", label=self.label)
+                self.close()
+                return
             self._channel.send(message)
         except (ValueError, InvalidStateError) as exc:
-            log.info("data channel message dropped", label=self.label, octets=octets, error=str(exc))
+            log.info("data channel message dropped", label=self.label, error=str(exc))
 
     def close(self) -> None:
         """Idempotent."""

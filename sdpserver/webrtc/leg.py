@@ -93,7 +93,8 @@ class WebRtcLeg:
         self._negotiated = negotiated
         self._version += 1
         self.answer = offer_answer.write_answer(negotiated, self._local, version=self._version)
-        self.media.set_codecs(negotiated.codecs, ptime_ms=negotiated.ptime_ms)
+        if negotiated.codecs:
+            self.media.set_codecs(negotiated.codecs, ptime_ms=negotiated.ptime_ms)
         self.media.set_direction(negotiated.direction)
         if negotiated.data is not None:
             self._sctp_wanted.set()
@@ -162,7 +163,10 @@ class WebRtcLeg:
     # -- life
 
     async def run(self) -> None:
-        """DTLS, then data channels, until either side closes. Raises nothing but CancelledError."""
+        """DTLS, then data channels, until either side closes. Raises nothing but CancelledError.
+
+        The media leg stays until `close`, so that whoever wires legs up may still name it.
+        """
         try:
             await self._checked.wait()
             if not self._closed:
@@ -173,7 +177,7 @@ class WebRtcLeg:
             log.exception("WebRTC leg failed")
             self._dtls_failed(repr(exc))
         finally:
-            await self.close()
+            await self._disconnect()
 
     async def _associate(self) -> None:
         self._dtls_state = "connecting"
@@ -216,6 +220,12 @@ class WebRtcLeg:
         self._closed = True
         self._checked.set()
         try:
+            await self._disconnect()
+        finally:
+            self.media.close()
+
+    async def _disconnect(self) -> None:
+        try:
             if self._sctp is not None:
                 await self._sctp.stop()
             await self._dtls.disconnect()
@@ -223,7 +233,6 @@ class WebRtcLeg:
             self._wire.close()
             if self._dtls_state != "failed":
                 self._dtls_state = "closed"
-            self.media.close()
 
     def _dtls_failed(self, error: str) -> None:
         if not self._closed:

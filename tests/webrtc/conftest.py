@@ -15,6 +15,14 @@ from sdpserver.webrtc import DataChannel, WebRtcEvent, WebRtcLeg, WebRtcPlane, p
 LIKED = audio_codecs(["PCMU", "PCMA", "opus"])
 
 
+FINGERPRINT = ":".join(["AB"] * 32)
+OFFER = (
+    "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=rtcp-mux\r\n"
+    f"a=ice-ufrag:abcd\r\na=ice-pwd:{'p' * 22}\r\na=fingerprint:sha-256 {FINGERPRINT}\r\na=setup:actpass\r\n"
+)
+"""The smallest one."""
+
+
 class Gateway:
     """Legs at `echo`, their tasks and what they report."""
 
@@ -59,6 +67,12 @@ class Gateway:
                 self._changed.clear()
                 await self._changed.wait()
         return next(detail for found, detail in reversed(self.events) if found is event)
+
+    def forget(self) -> None:
+        """Let go of all legs, which the test has closed."""
+        self._tasks.clear()
+        self.channels.clear()
+        del self.leg, self.task
 
     async def close(self) -> None:
         for leg, task in self._tasks:

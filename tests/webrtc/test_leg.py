@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
+import weakref
 from collections.abc import AsyncIterator
 
 import pytest
@@ -15,7 +17,7 @@ from sdpserver.errors import BadRequest
 from sdpserver.sdp import Direction, audio_codecs
 from sdpserver.webrtc import WebRtcEvent, parse_offer
 
-from .conftest import Gateway
+from .conftest import OFFER, Gateway
 
 
 @pytest_asyncio.fixture
@@ -152,6 +154,10 @@ async def test_a_clients_close_is_known_at_once(client: Client, gateway: Gateway
     await gateway.wait(WebRtcEvent.CLOSED, timeout_s=1)
     async with asyncio.timeout(1):
         await gateway.task
+    # Until it is closed here too, others may name its media leg.
+    gateway.leg.media.send_from(None)
+    assert not gateway.leg.can_renegotiate(parse_offer(OFFER))
+    await gateway.leg.close()
     assert gateway.leg.media.closed
 
 
@@ -184,14 +190,32 @@ async def test_closing_before_the_first_check(client: Client, gateway: Gateway) 
         await gateway.task
 
 
-async def test_cancelling_frees_everything(client: Client, gateway: Gateway) -> None:
+async def test_cancelling_says_close_notify_too(client: Client, gateway: Gateway) -> None:
     await call(client, gateway)
     gateway.task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await gateway.task
-    assert gateway.leg.media.closed
     await client.wait_closed(1)
-    gateway._tasks.clear()
+    await gateway.leg.close()
+    gateway.forget()
+
+
+async def test_a_closed_leg_leaves_nothing_for_the_garbage_collector(client: Client, gateway: Gateway) -> None:
+    client.pc.createDataChannel("chat")
+    await call(client, gateway)
+    await until(lambda: bool(gateway.channels), timeout_s=5, what="the channel")
+    gc.collect()
+    gc.disable()
+    try:
+        await gateway.leg.close()
+        await gateway.task
+        await asyncio.sleep(0)
+        left = [weakref.ref(kept) for kept in (gateway.leg, gateway.leg._dtls, gateway.leg._dtls._ssl)]
+        gateway.forget()
+        await client.wait_closed(1)
+        assert [reference() for reference in left] == [None, None, None]
+    finally:
+        gc.enable()
 
 
 async def test_closing_while_the_handshake_runs(client: Client, gateway: Gateway) -> None:

@@ -6,13 +6,7 @@ from sdpserver.config import Config, WebRtc
 from sdpserver.sdp import audio_codecs
 from sdpserver.webrtc import WebRtcPlane, parse_offer
 
-from .conftest import Gateway
-
-FINGERPRINT = ":".join(["AB"] * 32)
-OFFER = (
-    "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=rtcp-mux\r\n"
-    f"a=ice-ufrag:abcd\r\na=ice-pwd:{'p' * 22}\r\na=fingerprint:sha-256 {FINGERPRINT}\r\na=setup:actpass\r\n"
-)
+from .conftest import OFFER, Gateway
 
 
 async def test_new_legs_get_a_new_certificate_before_the_old_one_expires(gateway: Gateway) -> None:
