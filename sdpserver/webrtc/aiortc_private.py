@@ -255,18 +255,18 @@ class DtlsTransport(RTCDtlsTransport):
 
     async def wait_closed(self) -> None:
         """Until the peer's close_notify, or `disconnect`. After `connect`."""
-        if self._pump is not None:
-            await asyncio.wait([self._pump])
-            if not self._pump.cancelled() and (error := self._pump.exception()) is not None:
+        if (pump := self._pump) is not None:
+            await asyncio.wait([pump])
+            if not pump.cancelled() and (error := pump.exception()) is not None:
                 log.warning("DTLS stopped on a datagram", error=repr(error))
 
     async def disconnect(self) -> None:
         """close_notify, and the end of everything that runs. Idempotent."""
         await self.stop()
-        if self._pump is not None:
-            self._pump.cancel()
-        self._wire.close()
+        # What ties it to others is let go, so that it is freed at once and not by a late garbage collection.
+        self._pump = None
         self._on_keys = _drop
+        self._wire.close()
 
     async def _say_goodbye(self) -> None:
         """Tell the peer at once that the handshake failed: the alert that OpenSSL has written, or close_notify."""

@@ -21,6 +21,7 @@ class DataChannel:
         self._channel = channel
         self.on_message: Callable[[str | bytes], None] | None = None
         channel.on("message", self._on_message)
+        channel.on("close", self._on_close)
 
     @property
     def label(self) -> str:
@@ -56,6 +57,9 @@ class DataChannel:
     def close(self) -> None:
         """Idempotent."""
         self._channel.close()
+
+    def _on_close(self) -> None:
+        self.on_message = None  # often a method of this channel
 
     def _on_message(self, message: str | bytes) -> None:
         if self.on_message is None:
