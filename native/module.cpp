@@ -1,3 +1,238 @@
-#include <nanobind/nanobind.h>
+// The border to Python: `_media`, as _media.pyi has it. Nothing here runs per packet.
 
-NB_MODULE(_media, module) { module.doc() = "The native media plane."; }
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+#include <openssl/crypto.h>
+#include <opus/opus.h>
+
+#include <cerrno>
+#include <system_error>
+#include <tuple>
+
+#include "engine.h"
+#include "srtcp.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace sdpserver {
+namespace {
+
+/// (encoding name, clock rate in Hz, payload type sent, payload type received)
+using CodecEntry = std::tuple<std::string, uint32_t, uint8_t, uint8_t>;
+
+std::vector<Format> formats_of(const std::vector<CodecEntry>& entries) {
+    std::vector<Format> formats;
+    for (const auto& [name, clock_rate_hz, send_type, receive_type] : entries) {
+        const auto codec = codec_by_name(name);
+        if (!codec) throw std::invalid_argument("no such codec: " + name);
+        formats.push_back({*codec, clock_rate_hz, send_type, receive_type});
+    }
+    return formats;
+}
+
+std::string text_of(const nb::bytes& bytes) { return {bytes.c_str(), bytes.size()}; }
+
+nb::list drain(Engine& engine) {
+    nb::list events;
+    for (const Event& event : engine.drain()) {
+        events.append(nb::make_tuple(static_cast<int>(event.kind), event.leg, event.time,
+                                     nb::bytes(event.data.data(), event.data.size())));
+    }
+    return events;
+}
+
+const char* conversion_name(Conversion conversion) {
+    switch (conversion) {
+        case Conversion::relay: return "relay";
+        case Conversion::convert: return "convert";
+        case Conversion::transcode: return "transcode";
+        case Conversion::none: break;
+    }
+    return "none";
+}
+
+nb::dict leg_stats(const Engine& engine, LegId leg) {
+    const LegFigures& figures = engine.figures(leg);
+    nb::dict stats;
+    stats["packets_received"] = figures.packets_received.get();
+    stats["octets_received"] = figures.octets_received.get();
+    stats["packets_sent"] = figures.packets_sent.get();
+    stats["octets_sent"] = figures.octets_sent.get();
+    stats["packets_lost"] = figures.packets_lost.get();
+    stats["jitter_ms"] = figures.jitter_ms.get();
+    stats["remote_packets_lost"] = figures.remote_packets_lost.get();
+    stats["remote_jitter_ms"] = figures.remote_jitter_ms.get();
+    stats["round_trip_ms"] = figures.round_trip_ms.get();
+    stats["codec_received"] = codec_name(figures.codec_received.get());
+    stats["codec_sent"] = codec_name(figures.codec_sent.get());
+    stats["conversion"] = conversion_name(figures.conversion.get());
+    stats["auth_failures"] = figures.auth_failures.get();
+    stats["replayed"] = figures.replayed.get();
+    stats["dropped_source"] = figures.dropped_source.get();
+    stats["dropped_malformed"] = figures.dropped_malformed.get();
+    stats["dropped_payload_type"] = figures.dropped_payload_type.get();
+    stats["dropped_direction"] = figures.dropped_direction.get();
+    stats["dropped_conversion"] = figures.dropped_conversion.get();
+    stats["dropped_send"] = figures.dropped_send.get();
+    stats["rtcp_received"] = figures.rtcp_received.get();
+    stats["rtcp_sent"] = figures.rtcp_sent.get();
+    stats["telephone_events_received"] = figures.telephone_events_received.get();
+    stats["telephone_events_sent"] = figures.telephone_events_sent.get();
+    const auto remote = figures.remote_address();
+    stats["remote_address"] = remote ? remote->text() : std::string();
+    return stats;
+}
+
+nb::dict counters(const Engine& engine, size_t worker) {
+    const WorkerCounters& counted = engine.counters(worker);
+    nb::dict result;
+    result["polls"] = counted.polls.get();
+    result["paced_polls"] = counted.paced_polls.get();
+    result["receive_calls"] = counted.receive_calls.get();
+    result["packets_received"] = counted.packets_received.get();
+    result["send_calls"] = counted.send_calls.get();
+    result["packets_sent"] = counted.packets_sent.get();
+    result["send_failures"] = counted.send_failures.get();
+    result["stun"] = counted.stun.get();
+    result["stun_failures"] = counted.stun_failures.get();
+    result["dtls"] = counted.dtls.get();
+    result["dtls_dropped"] = counted.dtls_dropped.get();
+    result["unknown_source"] = counted.unknown_source.get();
+    result["malformed"] = counted.malformed.get();
+    result["kernel_drops"] = counted.kernel_drops.get();
+    result["legs"] = counted.legs.get();
+    return result;
+}
+
+nb::dict build(const Engine&) {
+    nb::dict versions;
+    versions["openssl"] = OpenSSL_version(OPENSSL_VERSION);
+    versions["libsrtp"] = libsrtp_version();
+    versions["opus"] = opus_get_version_string();
+#if defined(__SANITIZE_ADDRESS__)
+    versions["sanitizer"] = "address";
+#elif defined(__SANITIZE_THREAD__)
+    versions["sanitizer"] = "thread";
+#else
+    versions["sanitizer"] = "";
+#endif
+    return versions;
+}
+
+/// OSError with its errno, so that Python can tell a used-up range from a refused bind; KeyError for an unknown leg.
+void register_errors() {
+    nb::register_exception_translator([](const std::exception_ptr& raised, void*) {
+        try {
+            std::rethrow_exception(raised);
+        } catch (const std::system_error& error) {
+            errno = error.code().value();
+            const nb::object arguments = nb::make_tuple(error.code().value(), error.what());
+            PyErr_SetObject(PyExc_OSError, arguments.ptr());
+        } catch (const UnknownLeg& error) {
+            PyErr_SetString(PyExc_KeyError, error.what());
+        }
+    });
+}
+
+IceCredentials credentials(std::string ufrag, std::string pwd) { return {std::move(ufrag), std::move(pwd)}; }
+
+}  // namespace
+}  // namespace sdpserver
+
+NB_MODULE(_media, module) {
+    using namespace sdpserver;
+    register_errors();
+
+    const std::pair<const char*, EventKind> kinds[] = {
+        {"ICE_CONNECTED", EventKind::ice_connected},
+        {"ICE_SELECTED", EventKind::ice_selected},
+        {"ICE_TIMEOUT", EventKind::ice_timeout},
+        {"DTLS", EventKind::dtls},
+        {"FIRST_RTP_RECEIVED", EventKind::first_rtp_received},
+        {"FIRST_RTP_SENT", EventKind::first_rtp_sent},
+        {"MEDIA_TIMEOUT", EventKind::media_timeout},
+    };
+    for (const auto& [name, kind] : kinds) module.attr(name) = static_cast<int>(kind);
+
+    nb::class_<Engine>(module, "Engine")
+        .def(
+            "__init__",
+            [](Engine* self, size_t workers, std::string webrtc_bind, uint16_t webrtc_port, std::string rtp_bind,
+               std::pair<uint16_t, uint16_t> rtp_port_range, double report_interval_s) {
+                new (self) Engine({
+                    .workers = workers,
+                    .webrtc_bind = std::move(webrtc_bind),
+                    .webrtc_port = webrtc_port,
+                    .rtp_bind = std::move(rtp_bind),
+                    .rtp_port_range = rtp_port_range,
+                    .report_interval = static_cast<TimeNs>(report_interval_s * static_cast<double>(kSecond)),
+                });
+            },
+            nb::kw_only(), "workers"_a = 1, "webrtc_bind"_a = "0.0.0.0", "webrtc_port"_a = 10000,
+            "rtp_bind"_a = "0.0.0.0", "rtp_port_range"_a = std::pair<uint16_t, uint16_t>(20000, 29999),
+            "report_interval_s"_a = 5.0)
+        .def_prop_ro("event_fd", &Engine::event_fd)
+        .def_prop_ro("workers", &Engine::workers)
+        .def_prop_ro("build", &build)
+        .def("webrtc_port", &Engine::webrtc_port, "worker"_a)
+        .def("drain", &drain)
+        .def("close", &Engine::close, nb::call_guard<nb::gil_scoped_release>())
+        .def(
+            "create_webrtc_leg",
+            [](Engine& self, size_t worker, std::string local_ufrag, std::string local_pwd, std::string remote_ufrag,
+               std::string remote_pwd) {
+                return self.create_webrtc_leg(worker, credentials(std::move(local_ufrag), std::move(local_pwd)),
+                                              credentials(std::move(remote_ufrag), std::move(remote_pwd)));
+            },
+            "worker"_a, "local_ufrag"_a, "local_pwd"_a, "remote_ufrag"_a, "remote_pwd"_a)
+        .def("create_rtp_leg", &Engine::create_rtp_leg, "worker"_a)
+        .def("remove_leg", &Engine::remove_leg, "leg"_a)
+        .def(
+            "restart_ice",
+            [](Engine& self, LegId leg, std::string local_ufrag, std::string local_pwd, std::string remote_ufrag,
+               std::string remote_pwd) {
+                self.restart_ice(leg, credentials(std::move(local_ufrag), std::move(local_pwd)),
+                                 credentials(std::move(remote_ufrag), std::move(remote_pwd)));
+            },
+            "leg"_a, "local_ufrag"_a, "local_pwd"_a, "remote_ufrag"_a, "remote_pwd"_a)
+        .def(
+            "set_remote_ice",
+            [](Engine& self, LegId leg, std::string remote_ufrag, std::string remote_pwd) {
+                self.set_remote_ice(leg, credentials(std::move(remote_ufrag), std::move(remote_pwd)));
+            },
+            "leg"_a, "remote_ufrag"_a, "remote_pwd"_a)
+        .def(
+            "send_dtls",
+            [](Engine& self, LegId leg, const nb::bytes& datagram) { self.send_dtls(leg, text_of(datagram)); },
+            "leg"_a, "datagram"_a)
+        .def(
+            "set_srtp",
+            [](Engine& self, LegId leg, std::string_view profile, const nb::bytes& send_key,
+               const nb::bytes& receive_key) {
+                self.set_srtp(leg, profile, text_of(send_key), text_of(receive_key));
+            },
+            "leg"_a, "profile"_a, "send_key"_a, "receive_key"_a)
+        .def("set_rtp_remote", &Engine::set_rtp_remote, "leg"_a, "ip"_a, "rtp_port"_a, "rtcp_port"_a, "learn"_a)
+        .def(
+            "set_codecs",
+            [](Engine& self, LegId leg, const std::vector<CodecEntry>& codecs, uint32_t ptime_ms) {
+                self.set_codecs(leg, formats_of(codecs), ptime_ms);
+            },
+            "leg"_a, "codecs"_a, "ptime_ms"_a = 20)
+        .def("set_direction", &Engine::set_direction, "leg"_a, "send"_a, "receive"_a)
+        .def("set_source_leg", &Engine::set_source_leg, "leg"_a, "source"_a)
+        .def(
+            "set_source_tone",
+            [](Engine& self, LegId leg, const std::vector<double>& frequencies_hz, std::vector<uint32_t> cadence_ms,
+               double level_dbm0) { self.set_source_tone(leg, frequencies_hz, std::move(cadence_ms), level_dbm0); },
+            "leg"_a, "frequencies_hz"_a, "cadence_ms"_a = std::vector<uint32_t>(), "level_dbm0"_a = -13.0)
+        .def("set_source_none", &Engine::set_source_none, "leg"_a)
+        .def("set_timeouts", &Engine::set_timeouts, "leg"_a, "ice_timeout_s"_a = 0.0, "media_timeout_s"_a = 0.0)
+        .def("leg_stats", &leg_stats, "leg"_a)
+        .def("counters", &counters, "worker"_a);
+}

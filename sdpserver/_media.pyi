@@ -54,6 +54,8 @@ class LegStats(TypedDict):
     dropped_source: int  # packets from an address that is not the leg's
     dropped_malformed: int
     dropped_payload_type: int
+    dropped_direction: int  # while we do not receive
+    dropped_conversion: int  # nothing that the leg speaks could be made of it
     dropped_send: int  # the socket would not take it
     rtcp_received: int
     rtcp_sent: int
@@ -77,6 +79,7 @@ class Engine:
         webrtc_port: int = 10000,
         rtp_bind: str = "0.0.0.0",
         rtp_port_range: tuple[int, int] = (20000, 29999),
+        report_interval_s: float = 5.0,
     ) -> None: ...
     @property
     def event_fd(self) -> int:

@@ -1,0 +1,65 @@
+#pragma once
+// Figures that one worker writes and anyone may read at any time without stopping it.
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+
+#include "socket_address.h"
+
+namespace sdpserver {
+
+/// Written by one thread only, so that counting is a plain load and store.
+template <typename T>
+class Figure {
+   public:
+    void set(T value) { value_.store(value, std::memory_order_relaxed); }
+    T get() const { return value_.load(std::memory_order_relaxed); }
+    void add(T value) { set(static_cast<T>(get() + value)); }
+
+   private:
+    std::atomic<T> value_{};
+};
+
+using Counter = Figure<uint64_t>;
+
+enum class Codec : uint8_t { none, pcmu, pcma, g722, opus, comfort_noise, telephone_event };
+enum class Conversion : uint8_t { none, relay, convert, transcode };
+
+/// What `LegStats` in _media.pyi documents.
+struct LegFigures {
+    Counter packets_received, octets_received, packets_sent, octets_sent;
+    Figure<int64_t> packets_lost, remote_packets_lost;
+    Figure<double> jitter_ms, remote_jitter_ms;
+    Figure<double> round_trip_ms;  // -1: unknown
+    Figure<Codec> codec_received, codec_sent;
+    Figure<Conversion> conversion;
+    Counter auth_failures, replayed, dropped_source, dropped_malformed, dropped_payload_type, dropped_direction;
+    Counter dropped_conversion, dropped_send, rtcp_received, rtcp_sent;
+    Counter telephone_events_received, telephone_events_sent;
+
+    LegFigures() { round_trip_ms.set(-1.0); }
+
+    /// Changes a few times in a leg's life, hence a lock.
+    void set_remote_address(const SocketAddress& address) {
+        const std::lock_guard lock(mutex_);
+        remote_address_ = address;
+    }
+    std::optional<SocketAddress> remote_address() const {
+        const std::lock_guard lock(mutex_);
+        return remote_address_;
+    }
+
+   private:
+    mutable std::mutex mutex_;
+    std::optional<SocketAddress> remote_address_;
+};
+
+struct WorkerCounters {
+    Counter polls, receive_calls, packets_received, send_calls, packets_sent, send_failures;
+    Counter stun, stun_failures, dtls, dtls_dropped, unknown_source, malformed, kernel_drops, paced_polls;
+    Counter legs;
+};
+
+}  // namespace sdpserver

@@ -1,0 +1,83 @@
+#pragma once
+// What workers tell Python: many writers, one reader, and a descriptor that is readable while something waits.
+
+#include <sys/eventfd.h>
+
+#include <cerrno>
+#include <mutex>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "clock.h"
+#include "file_descriptor.h"
+
+namespace sdpserver {
+
+/// Never used again in a process.
+using LegId = uint64_t;
+
+enum class EventKind : uint8_t {
+    ice_connected = 1,
+    ice_selected,
+    ice_timeout,
+    dtls,
+    first_rtp_received,
+    first_rtp_sent,
+    media_timeout,
+};
+
+struct Event {
+    EventKind kind{};
+    LegId leg = 0;
+    TimeNs time = 0;
+    std::string data;
+};
+
+inline FileDescriptor make_eventfd() {
+    FileDescriptor fd(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+    if (!fd) throw std::system_error(errno, std::generic_category(), "eventfd");
+    return fd;
+}
+
+/// An eventfd cannot fail once it exists, except that a full counter is as good as a raised one.
+inline void raise_eventfd(const FileDescriptor& fd) { eventfd_write(fd.get(), 1); }
+inline void clear_eventfd(const FileDescriptor& fd) {
+    eventfd_t count = 0;
+    eventfd_read(fd.get(), &count);
+}
+
+class EventQueue {
+   public:
+    /// DTLS datagrams beyond this many waiting events are dropped, as a full socket buffer would: a peer that sends faster
+    /// than Python reads must not fill the memory. Other events are few and always kept.
+    static constexpr size_t kMaxWaiting = 8192;
+
+    int fd() const { return fd_.get(); }
+
+    /// False: dropped.
+    bool push(Event event) {
+        const std::lock_guard lock(mutex_);
+        if (events_.size() >= kMaxWaiting && event.kind == EventKind::dtls) return false;
+        if (events_.empty() && fd_) raise_eventfd(fd_);
+        events_.push_back(std::move(event));
+        return true;
+    }
+    std::vector<Event> take() {
+        const std::lock_guard lock(mutex_);
+        if (fd_) clear_eventfd(fd_);
+        return std::exchange(events_, {});
+    }
+    void close() {
+        const std::lock_guard lock(mutex_);
+        fd_.reset();
+    }
+
+   private:
+    std::mutex mutex_;
+    FileDescriptor fd_ = make_eventfd();
+    std::vector<Event> events_;
+};
+
+}  // namespace sdpserver

@@ -1,0 +1,116 @@
+#include "transport.h"
+
+namespace sdpserver {
+
+Transport::Transport(const UdpSocket& shared, SendQueue& queue, LegFigures& figures)
+    : rtp_socket_(&shared), rtcp_socket_(&shared), queue_(queue), figures_(figures), needs_keys_(true) {}
+
+Transport::Transport(RtpSockets sockets, SendQueue& queue, LegFigures& figures)
+    : rtp_socket_(&sockets_.rtp),
+      rtcp_socket_(&sockets_.rtcp),
+      sockets_(std::move(sockets)),
+      queue_(queue),
+      figures_(figures),
+      needs_keys_(false) {}
+
+void Transport::set_selected(const SocketAddress& address) {
+    rtp_peer_ = rtcp_peer_ = address;
+    figures_.set_remote_address(address);
+}
+
+void Transport::set_peer(const std::optional<SocketAddress>& rtp, const std::optional<SocketAddress>& rtcp, bool learn) {
+    // A re-INVITE that repeats the address must not give up one that was learned for it.
+    if (learn && learn_ && rtp == signalled_rtp_ && rtcp == signalled_rtcp_) return;
+    signalled_rtp_ = rtp_peer_ = rtp;
+    signalled_rtcp_ = rtcp_peer_ = rtcp;
+    rtcp_socket_ = rtp == rtcp ? &sockets_.rtp : &sockets_.rtcp;
+    learn_ = learn;
+    rtp_locked_ = rtcp_locked_ = !learn;
+    if (rtp) figures_.set_remote_address(*rtp);
+}
+
+void Transport::set_keys(SrtpProfile profile, ConstBytes send_master, ConstBytes receive_master) {
+    keys_ = std::make_unique<Keys>(profile, send_master, receive_master);
+}
+
+Transport::Verdict Transport::check_source(Component component, const SocketAddress& source) {
+    bool right = false;
+    if (component == Component::rtp) {
+        right = !rtp_locked_ || (rtp_peer_ && source == *rtp_peer_);
+    } else if (rtcp_locked_) {
+        right = rtcp_peer_ && source == *rtcp_peer_;
+    } else {  // RTCP follows what RTP has taught us, never the other way round
+        right = rtp_locked_ && rtp_peer_ && source.same_host(*rtp_peer_);
+    }
+    if (!right) figures_.dropped_source.add(1);
+    return right ? Verdict::ok : Verdict::dropped;
+}
+
+void Transport::learn_rtp(const SocketAddress& source) {
+    if (rtp_locked_) return;
+    rtp_locked_ = true;
+    const bool multiplexed = rtcp_peer_ == rtp_peer_;
+    if (multiplexed || !rtcp_peer_) {
+        rtcp_peer_ = multiplexed ? source : source.with_port(static_cast<uint16_t>(source.port() + 1));
+        rtcp_locked_ = multiplexed;
+    } else if (!rtcp_peer_->same_host(source)) {
+        rtcp_peer_ = source.with_port(static_cast<uint16_t>(source.port() + 1));
+    }
+    rtp_peer_ = source;
+    figures_.set_remote_address(source);
+}
+
+void Transport::learn_rtcp(const SocketAddress& source) {
+    if (rtcp_locked_) return;
+    rtcp_locked_ = true;
+    rtcp_peer_ = source;
+}
+
+void Transport::count(SrtpReceiver::Result result) {
+    switch (result) {
+        case SrtpReceiver::Result::ok: break;
+        case SrtpReceiver::Result::malformed: figures_.dropped_malformed.add(1); break;
+        case SrtpReceiver::Result::wrong_tag: figures_.auth_failures.add(1); break;
+        case SrtpReceiver::Result::repeated: figures_.replayed.add(1); break;
+    }
+}
+
+Transport::Verdict Transport::open_rtp(Bytes& packet) {
+    if (!keys_) return needs_keys_ ? Verdict::dropped : Verdict::ok;
+    size_t length = packet.size();
+    const SrtpReceiver::Result result = keys_->receive.unprotect(packet.data(), length);
+    count(result);
+    packet = packet.first(length);
+    return result == SrtpReceiver::Result::ok ? Verdict::ok : Verdict::dropped;
+}
+
+Transport::Verdict Transport::open_rtcp(Bytes& packet) {
+    if (!keys_) return needs_keys_ ? Verdict::dropped : Verdict::ok;
+    size_t length = packet.size();
+    const SrtpReceiver::Result result = keys_->rtcp.unprotect(packet.data(), length);
+    count(result);
+    packet = packet.first(length);
+    return result == SrtpReceiver::Result::ok ? Verdict::ok : Verdict::dropped;
+}
+
+bool Transport::send_rtp(size_t length) {
+    if (!can_send()) return false;
+    if (keys_) {
+        length = keys_->send.protect(queue_.slot(), length);
+        if (length == 0) return false;
+    }
+    queue_.push(*rtp_socket_, *rtp_peer_, length, &figures_.dropped_send);
+    return true;
+}
+
+bool Transport::send_rtcp(size_t length) {
+    if (!can_send() || !rtcp_peer_) return false;
+    if (keys_) {
+        length = keys_->rtcp.protect(queue_.slot(), length);
+        if (length == 0) return false;
+    }
+    queue_.push(*rtcp_socket_, *rtcp_peer_, length, &figures_.dropped_send);
+    return true;
+}
+
+}  // namespace sdpserver

@@ -1,0 +1,171 @@
+#include "worker.h"
+
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <system_error>
+
+namespace sdpserver {
+namespace {
+
+constexpr size_t kMaxReady = 256;
+constexpr TimeNs kIdle = kSecond;
+constexpr unsigned long kTimerSlackNs = 1'000;  // the default of 50 us would come on top of the poll floor
+
+}  // namespace
+
+Worker::Worker(const SocketAddress& webrtc_address, EventQueue& events, PortPool& ports, TimeNs report_interval)
+    : webrtc_out_(counters_),
+      rtp_out_(counters_),
+      context_{.events = events, .timers = timers_, .report_interval = report_interval, .now = monotonic_ns()},
+      ports_(ports),
+      webrtc_(webrtc_address, counters_),
+      epoll_(epoll_create1(EPOLL_CLOEXEC)),
+      wake_(make_eventfd()),
+      buffer_(kMaxDatagram) {
+    if (!epoll_) throw std::system_error(errno, std::generic_category(), "epoll_create1");
+    watch(wake_.get(), watched_wake_);
+    watch(webrtc_.socket().fd(), watched_webrtc_);
+    thread_ = std::thread([this] { run(); });
+}
+
+Worker::~Worker() {
+    stopping_ = true;
+    raise_eventfd(wake_);
+    thread_.join();
+}
+
+void Worker::post(Command command) {
+    const std::lock_guard lock(mutex_);
+    if (commands_.empty()) raise_eventfd(wake_);
+    commands_.push_back(std::move(command));
+}
+
+void Worker::watch(int fd, Watched& watched) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.ptr = &watched;
+    if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
+        throw std::system_error(errno, std::generic_category(), "epoll_ctl");
+    }
+}
+
+Leg* Worker::leg(LegId id) {
+    const auto found = legs_.find(id);
+    return found == legs_.end() ? nullptr : found->second.leg.get();
+}
+
+void Worker::add_webrtc_leg(LegId id, std::shared_ptr<LegFigures> figures, IceAgent ice) {
+    auto leg = std::make_unique<Leg>(id, std::move(figures), webrtc_.socket(), webrtc_out_, std::move(ice));
+    webrtc_.add(*leg);
+    legs_[id].leg = std::move(leg);
+    counters_.legs.set(legs_.size());
+}
+
+void Worker::add_rtp_leg(LegId id, std::shared_ptr<LegFigures> figures, RtpSockets sockets) {
+    Entry& entry = legs_[id];  // entries stay where they are, so epoll may point into them
+    entry.leg = std::make_unique<Leg>(id, std::move(figures), std::move(sockets), rtp_out_);
+    entry.rtp = {Watched::What::rtp, entry.leg.get()};
+    entry.rtcp = {Watched::What::rtcp, entry.leg.get()};
+    watch(entry.leg->transport().sockets().rtp.fd(), entry.rtp);
+    watch(entry.leg->transport().sockets().rtcp.fd(), entry.rtcp);
+    counters_.legs.set(legs_.size());
+}
+
+void Worker::remove_leg(LegId id) {
+    const auto found = legs_.find(id);
+    if (found == legs_.end()) return;
+    Leg& leg = *found->second.leg;
+    leg.leave(context_);
+    flush();  // what is queued points at the leg's socket and figures
+    if (leg.ice() != nullptr) {
+        webrtc_.remove(leg);
+    } else {
+        ports_.give_back(leg.transport().release_sockets());
+    }
+    legs_.erase(found);
+    counters_.legs.set(legs_.size());
+}
+
+int Worker::poll_timeout_ms() const {
+    const TimeNs wait = std::clamp(timers_.next().value_or(context_.now + kIdle) - context_.now, TimeNs{0}, kIdle);
+    return static_cast<int>((wait + kMillisecond - 1) / kMillisecond);
+}
+
+void Worker::run() {
+    pthread_setname_np(pthread_self(), "media");
+    prctl(PR_SET_TIMERSLACK, kTimerSlackNs);
+    std::array<epoll_event, kMaxReady> ready;
+    while (!stopping_) {
+        floor_.wait();
+        const int count = epoll_wait(epoll_.get(), ready.data(), static_cast<int>(ready.size()), poll_timeout_ms());
+        context_.now = monotonic_ns();
+        counters_.polls.add(1);
+        bool commanded = false;
+        for (int i = 0; i < count; ++i) {
+            const Watched& watched = *static_cast<const Watched*>(ready[static_cast<size_t>(i)].data.ptr);
+            switch (watched.what) {
+                case Watched::What::commands: commanded = true; break;
+                case Watched::What::webrtc: webrtc_.receive(context_); break;
+                case Watched::What::rtp: receive(*watched.leg, Transport::Component::rtp); break;
+                case Watched::What::rtcp: receive(*watched.leg, Transport::Component::rtcp); break;
+            }
+        }
+        // Last, since commands may remove a leg that `ready` points at.
+        if (commanded) run_commands();
+        run_timers();
+        flush();
+        floor_.polled(context_.now, counters_.packets_received.get());
+        if (floor_.engaged()) counters_.paced_polls.add(1);
+    }
+    run_commands();  // legs handed over by the last commands must not be lost with their sockets
+    while (!legs_.empty()) remove_leg(legs_.begin()->first);
+}
+
+void Worker::receive(Leg& leg, Transport::Component component) {
+    const RtpSockets& sockets = leg.transport().sockets();
+    const UdpSocket& socket = component == Transport::Component::rtp ? sockets.rtp : sockets.rtcp;
+    sockaddr_storage native{};
+    socklen_t length = sizeof native;
+    const ssize_t octets = recvfrom(socket.fd(), buffer_.data(), buffer_.size(), MSG_TRUNC,
+                                    reinterpret_cast<sockaddr*>(&native), &length);
+    counters_.receive_calls.add(1);
+    if (octets < 0) return;  // taken back, or an ICMP error of an earlier send
+    counters_.packets_received.add(1);
+    if (static_cast<size_t>(octets) > buffer_.size()) return counters_.malformed.add(1);
+    leg.on_own_datagram(context_, component, SocketAddress::from(native),
+                        Bytes(buffer_).first(static_cast<size_t>(octets)));
+}
+
+void Worker::run_commands() {
+    clear_eventfd(wake_);
+    std::vector<Command> commands;
+    {
+        const std::lock_guard lock(mutex_);
+        commands.swap(commands_);
+    }
+    for (const Command& command : commands) command(*this);
+}
+
+void Worker::run_timers() {
+    while (const auto entry = timers_.take_due(context_.now)) {
+        Leg* due = leg(entry->leg);
+        if (due == nullptr || due->timers()[static_cast<size_t>(entry->timer)] != entry->due) continue;  // stale
+        if (entry->timer == Timer::ice_check) {
+            webrtc_.on_check_timer(context_, *due);
+        } else {
+            due->on_timer(context_, entry->timer);
+        }
+    }
+}
+
+void Worker::flush() {
+    webrtc_out_.flush();
+    rtp_out_.flush();
+}
+
+}  // namespace sdpserver
