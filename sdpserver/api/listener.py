@@ -35,6 +35,9 @@ from .gate import new_request_id
 log = structlog.get_logger(__name__)
 
 BACKLOG = 1024
+MAX_CONNECTIONS = 8192
+"""More are closed at once: each may hold a body of 256 KiB, and a file that a call needs more."""
+
 IDLE_S = 15.0
 """How long a connection may be without a request, and a request's head may take."""
 
@@ -188,6 +191,9 @@ class Listener:
         return len(self._connections)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._connections) >= MAX_CONNECTIONS:
+            writer.transport.abort()
+            return
         task = asyncio.current_task()
         assert task is not None  # stream callbacks run in one
         self._connections.add(task)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable
 from typing import TypeVar, cast
 
@@ -86,8 +85,8 @@ async def _while_connected(awaitable: Awaitable[T], receive: Receive) -> T:
     finally:
         for task in (work, gone):
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await task
+        # How they end is of interest to nobody: the result is out, or the client is gone.
+        await asyncio.gather(work, gone, return_exceptions=True)
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -31,6 +31,7 @@ def server(silent_pbx: socket.socket) -> Iterator[ServerProcess]:
     tables = {
         "trunks": [{"name": "pbx", "server": f"127.0.0.1:{silent_pbx.getsockname()[1]}"}],
         "routes": [{"match": "^[0-9]+$", "trunk": "pbx"}],
+        "session": {"max_sessions": 2},
     }
     with running(ServerProcess(tables)) as process:
         yield process
@@ -71,6 +72,18 @@ def test_ring_timeout_is_an_error_of_the_sip_side(client: httpx.Client, offer: O
     assert response.json()["code"] == 504
     assert response.json()["session_id"]
     assert sessions(client) == []
+
+
+def test_a_full_server_says_when_to_come_back(client: httpx.Client, offer: Offer) -> None:
+    opened = [client.post("/webrtc/offer", json=offer()).json()["session_id"] for _ in range(2)]
+    refused = client.post("/webrtc/offer", json=offer())
+    assert (refused.status_code, refused.json()["reason"]) == (503, "full")
+    assert int(refused.headers["retry-after"]) > 0
+    for session_id in opened:
+        client.post("/webrtc/close", json={"session_id": session_id})
+    again = client.post("/webrtc/offer", json=offer())
+    assert again.status_code == 200
+    client.post("/webrtc/close", json={"session_id": again.json()["session_id"]})
 
 
 def test_without_waiting_the_answer_comes_at_once(
