@@ -66,7 +66,10 @@ class DialogOwner(Protocol):
 
 
 class Dialog(pj.Call):  # type: ignore[misc]
-    """A call that we made. Ended once, by `end` or by the peer; `emit` then gets the last event."""
+    """A call that we made. Ended once, by `end` or by the peer; `emit` then gets the last event.
+
+    `heard`: the peer has answered the INVITE somehow.
+    """
 
     def __init__(self, account: Any, owner: DialogOwner, invite: Invite, emit: Callable[[SipEvent], None]) -> None:
         super().__init__(account)
@@ -82,7 +85,7 @@ class Dialog(pj.Call):  # type: ignore[misc]
         self._pending: Answer | None = None
         self._is_answer_refused = False
         self._late_offer = False
-        self._heard = False
+        self.heard = False
         self._answered = False
         self._ended = False
         self._reason = ""
@@ -148,7 +151,7 @@ class Dialog(pj.Call):  # type: ignore[misc]
     def _on_success(self, text: str) -> None:
         status, phrase = message.status_line(text)
         sdp = message.sdp(text)
-        self._heard = True
+        self.heard = True
         self._status_line = (status or 200, phrase)
         if (sdp and not self._take_answer(sdp)) or self._remote is None:
             self._owner.soon(functools.partial(self.end, NOT_ACCEPTABLE, NOT_ACCEPTABLE_HERE))
@@ -187,7 +190,7 @@ class Dialog(pj.Call):  # type: ignore[misc]
             self._report_end(reason_for_bye(cause), 0, "", by_remote=True)
         elif status >= 300:
             self._report_end(reason_for(status, cause), status, phrase, by_remote=True)
-        elif not self._heard:
+        elif not self.heard:
             self._report_end(TRUNK_UNREACHABLE, 0, message.printable(last_phrase), by_remote=False)
         elif self._is_answer_refused:
             self._report_end(NOT_ACCEPTABLE, 0, message.printable(last_phrase), by_remote=False)
@@ -244,7 +247,7 @@ class Dialog(pj.Call):  # type: ignore[misc]
         if transaction.method not in ("INVITE", "UPDATE"):
             return
         if event.type == pj.PJSIP_EVENT_RX_MSG:
-            self._heard = True
+            self.heard = True
         elif event.type == pj.PJSIP_EVENT_TX_MSG:
             self._on_sent(transaction.role == pj.PJSIP_ROLE_UAS, event.src.tdata.wholeMsg)
 

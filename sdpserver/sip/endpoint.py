@@ -82,6 +82,9 @@ class SipEndpoint:
             self._trunks = {trunk.name: _TrunkState(trunk) for trunk in config.trunks}
         except ValueError as exc:
             raise ConfigError(f"[[trunks]]: {exc}") from exc
+        for trunk in config.trunks:
+            if trunk.transport not in config.sip.transports:
+                raise ConfigError(f"trunk {trunk.name!r}: transport {trunk.transport!r} is not in [sip] transports")
         self._calls: dict[str, SipCall] = {}
         self._thread: SipThread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -93,7 +96,7 @@ class SipEndpoint:
     async def start(self) -> None:
         """Open the transports and find the trunks; one that cannot be found is tried again later.
 
-        :raises ConfigError: a transport cannot be opened.
+        :raises ConfigError: a transport cannot be opened, or pjsip does not take a trunk.
         """
         self._loop = asyncio.get_running_loop()
         thread = SipThread(self._make_stack)
@@ -104,7 +107,11 @@ class SipEndpoint:
             await asyncio.to_thread(thread.join)
             raise
         self._thread = thread
-        await asyncio.gather(*(self._find(trunk, START_RESOLVE_TIMEOUT_S) for trunk in self._trunks.values()))
+        try:
+            await asyncio.gather(*(self._find(trunk, START_RESOLVE_TIMEOUT_S) for trunk in self._trunks.values()))
+        except BaseException:
+            await self.stop(0.0)
+            raise
         if any(trunk.can_move for trunk in self._trunks.values()):
             self._keeper = asyncio.create_task(self._keep_finding(), name="sip trunk addresses")
 
@@ -164,8 +171,7 @@ class SipEndpoint:
             trunk.allowed = frozenset(found.addresses)
         account = self._account(trunk, found)
         by_ip = {ip: state.config.name for state in self._trunks.values() for ip in state.allowed}
-        self._thread.post(lambda stack: stack.set_account(account))
-        self._thread.post(lambda stack: stack.set_trunk_ips(by_ip))
+        await asyncio.wrap_future(self._thread.call(lambda stack: stack.set_trunk(account, by_ip)))
 
     def _account(self, trunk: _TrunkState, found: Resolved) -> TrunkAccount:
         config = trunk.config

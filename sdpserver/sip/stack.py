@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 MAX_CALLS = 4096  # what pjsip is built with
 NOT_FOUND, METHOD_NOT_ALLOWED = 404, 405
 SESSION_EXPIRES_S = 1800
+SILENCE_S = 0.5
 MIN_SE_S = 90  # RFC 4028 section 4
 
 
@@ -83,7 +84,7 @@ class _RefusingAccount(pj.Account):  # type: ignore[misc]
         call = RefusedCall(self, prm.callId)
         operation = pj.CallOpParam()
         operation.statusCode = status
-        call.hangup(operation)
+        call.answer(operation)
         self._stack.bury(call)
 
     @guarded
@@ -242,8 +243,18 @@ class Stack:
 
     # -- commands
 
-    def set_account(self, trunk: TrunkAccount) -> None:
-        """Create a trunk's account, or give it the address that its server has now."""
+    def set_trunk(self, trunk: TrunkAccount, trunks_by_ip: Mapping[str, str]) -> None:
+        """Create a trunk's account, or give it the address that its server has now; and say who may call us.
+
+        :raises ConfigError: pjsip does not take the account.
+        """
+        self._trunks_by_ip = trunks_by_ip
+        try:
+            self._set_account(trunk)
+        except pj.Error as exc:
+            raise ConfigError(f"trunk {trunk.name!r} is not taken by pjsip: {exc.reason}") from None
+
+    def _set_account(self, trunk: TrunkAccount) -> None:
         config = self._account_config(trunk.id_uri)
         config.sipConfig.contactForced = trunk.contact
         config.sipConfig.transportId = self._transport_ids.get(trunk.transport, -1)
@@ -258,14 +269,11 @@ class Stack:
         config.regConfig.retryIntervalSec = 30
         account = self._accounts.get(trunk.name)
         if account is None:
-            account = self._accounts[trunk.name] = _TrunkAccount(trunk.name, self._on_registration)
+            account = _TrunkAccount(trunk.name, self._on_registration)
             account.create(config)
+            self._accounts[trunk.name] = account
         else:
             account.modify(config)
-
-    def set_trunk_ips(self, trunks_by_ip: Mapping[str, str]) -> None:
-        """Who may call us."""
-        self._trunks_by_ip = trunks_by_ip
 
     def trunk_of(self, source: str) -> str | None:
         """The trunk that a request came from, by its address and port."""
@@ -319,8 +327,11 @@ class Stack:
 
     def close(self, timeout_s: float) -> None:
         """End all calls, unregister, and wait for the answers, but no longer than `timeout_s`."""
-        deadline_s = time.monotonic() + timeout_s
         self._log_writer.is_closing = True
+        self._say_goodbye(time.monotonic() + timeout_s)
+        self._destroy()
+
+    def _say_goodbye(self, deadline_s: float) -> None:
         ended = list(self._dialogs.values())
         for dialog in ended:
             dialog.end("shutdown")
@@ -328,12 +339,15 @@ class Stack:
         for account in self._accounts.values():
             if account.registered:
                 account.setRegistration(False)
-        while time.monotonic() < deadline_s and (
-            any(account.registered for account in self._accounts.values()) or any(map(_is_in_pjsip, ended))
-        ):
+        # A peer that never answered the INVITE will hardly do so now, and until then no CANCEL may be sent.
+        silence_ends_s = min(deadline_s, time.monotonic() + SILENCE_S)
+        while time.monotonic() < deadline_s:
+            waiting = [dialog for dialog in ended if _is_in_pjsip(dialog)]
+            if time.monotonic() >= silence_ends_s:
+                waiting = [dialog for dialog in waiting if dialog.heard]
+            if not waiting and not any(account.registered for account in self._accounts.values()):
+                break
             self._endpoint.libHandleEvents(20)
-        ended.clear()
-        self._destroy()
 
     def _destroy(self) -> None:
         for account in (*self._accounts.values(), self._refusing_account):

@@ -121,7 +121,8 @@ class SipPeer(asyncio.DatagramProtocol):
 
     @property
     def host_port(self) -> str:
-        return f"{self.address[0]}:{self.address[1]}"
+        ip, port = self.address
+        return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
     async def receive(self, what: str | int, *, timeout_s: float = 5.0) -> SipMessage:
         """The next request of that method, or the next response of that status; others wait for their turn."""

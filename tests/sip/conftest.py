@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,14 +70,12 @@ class Caller:
         return call, events
 
 
-StartCaller = Callable[..., contextlib.AbstractAsyncContextManager[Caller]]
-
-
 @contextlib.asynccontextmanager
 async def running_caller(server: str, *, sip: Mapping[str, Any] | None = None, **trunk: Any) -> AsyncIterator[Caller]:
     """An endpoint on ports of its own with a trunk to `server`; stopped at the end."""
+    sip_options: dict[str, Any] = {"bind": "127.0.0.1", "port": 0} | dict(sip or {})
     config = Config(
-        sip=Sip(**({"bind": "127.0.0.1", "port": 0} | dict(sip or {}))),
+        sip=Sip(**sip_options),
         trunks=[Trunk(**({"name": "peer", "server": server} | trunk))],
     )
     endpoint = SipEndpoint(config)
