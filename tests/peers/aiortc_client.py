@@ -47,9 +47,10 @@ EVENTS = {8000: 126, 48000: 110}
 class ToneTrack(AudioStreamTrack):
     """A continuous tone, or silence at 0 Hz, 20 ms a frame by the clock."""
 
-    def __init__(self, frequency_hz: float) -> None:
+    def __init__(self, frequency_hz: float, *, stereo: bool = False) -> None:
         super().__init__()
         self.frequency_hz = frequency_hz
+        self._layout = "stereo" if stereo else "mono"
         self._sent = 0
         self._started = 0.0
 
@@ -59,7 +60,9 @@ class ToneTrack(AudioStreamTrack):
         await asyncio.sleep(max(0.0, self._started + self._sent / RATE - time.monotonic()))
         time_s = (self._sent + np.arange(FRAME)) / RATE
         samples = (0.3 * 32767 * np.sin(2 * np.pi * self.frequency_hz * time_s)).astype(np.int16)
-        frame = AudioFrame.from_ndarray(samples[None], layout="mono")
+        if self._layout == "stereo":
+            samples = np.repeat(samples, 2)
+        frame = AudioFrame.from_ndarray(samples[None], layout=self._layout)
         frame.sample_rate = RATE
         frame.pts = self._sent
         frame.time_base = fractions.Fraction(1, RATE)
@@ -148,7 +151,8 @@ class Client:
         self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._closed = asyncio.Event()
         self._keypad: _Keypad | None = None
-        self.track = None if frequency_hz is None else ToneTrack(frequency_hz)
+        # Stereo is what aiortc gives its Opus encoder; made from mono by libswresample it is 3 dB less.
+        self.track = None if frequency_hz is None else ToneTrack(frequency_hz, stereo=codec == "opus")
         self.transceiver = None
         if audio:
             self.transceiver = self.pc.addTransceiver(
@@ -248,6 +252,14 @@ class Client:
         await until(lambda: bool(found()), timeout_s=timeout_s, what=f"the event {name}")
         at_s, event = found()[0]
         return {**event["data"], "came_s": at_s}
+
+    async def wait_step(self, name: str, *, timeout_s: float = 5.0) -> None:
+        """Until the session's timeline has this step."""
+
+        async def reached() -> bool:
+            return name in (await self.describe())["timeline"]
+
+        await until(reached, timeout_s=timeout_s, what=f"the step {name}")
 
     # -- media
 
