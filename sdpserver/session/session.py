@@ -109,11 +109,24 @@ class Session:
         if self._closing.is_set():
             return
         self.close_reason = reason
+        self._ended = self._loop.time()
         self._closing.set()
         self._set_session_state(SessionState.CLOSING)
+        # While the leg is still up, so that its `events` channel carries it too.
+        self.events.emit(
+            "closed",
+            reason=reason,
+            duration_s=self._duration_s,
+            sip_status=self._end.sip_status if self._end else 0,
+        )
+        self._log.info("session closed", reason=reason, duration_s=self._duration_s)
         self._fail_waiters(Conflict("the session was closed", reason="session_closed", session_id=self.id))
         if self._far_end is not None:
             self._far_end.hangup(reason)
+
+    @property
+    def _duration_s(self) -> float:
+        return round((self._loop.time() if self._ended is None else self._ended) - self._started, 3)
 
     async def wait_closed(self) -> None:
         """Until everything is freed."""
@@ -148,7 +161,6 @@ class Session:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        self._ended = self._loop.time()
         final = self._final or self._describe()
         if self._far_end is not None:
             self._far_end.close()
@@ -156,16 +168,7 @@ class Session:
             self._leg.media.close()
         self._far_end = self._leg = None
         self._set_session_state(SessionState.CLOSED)
-        end = self._end
-        self.events.emit(
-            "closed",
-            reason=self.close_reason,
-            duration_s=round(self._ended - self._started, 3),
-            sip_status=end.sip_status if end else 0,
-        )
-        duration_s = round(self._ended - self._started, 3)
-        self._final = {**final, "state": "closed", "duration_s": duration_s, "timeline": self.events.timeline}
-        self._log.info("session closed", reason=self.close_reason, duration_s=duration_s)
+        self._final = {**final, "state": "closed", "timeline": self.events.timeline}
         self.events.close()
         self._closed.set()
 
@@ -390,7 +393,7 @@ class Session:
             "session_id": self.id,
             "state": self.state,
             "created_at": self.created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "duration_s": round((self._ended or self._loop.time()) - self._started, 3),
+            "duration_s": self._duration_s,
             "close_reason": self.close_reason,
             "metadata": self.metadata,
             "call": {
