@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -163,3 +164,21 @@ def test_a_sane_request_id_is_kept_and_another_replaced(client: httpx.Client) ->
     for given in ("a b", "x" * 200, "<script>", ""):
         made = client.get("/health", headers={"x-request-id": given}).headers["x-request-id"]
         assert re.fullmatch("[0-9a-f]{16}", made)
+
+
+def test_a_checkouts_sdk_and_examples_are_served_and_nothing_beside_them(client: httpx.Client) -> None:
+    root = Path(__file__).parents[2]
+    served = [("/sdk", root / "clients/js/src"), ("/examples", root / "examples")]
+    for path, folder in served:
+        for file in folder.glob("*.*"):
+            response = client.get(f"{path}/{file.name}")
+            assert response.status_code == 200
+            assert response.content == file.read_bytes()
+        for outside in (
+            "",
+            "/",
+            "/../pyproject.toml",
+            "/%2e%2e/%2e%2e/pyproject.toml",
+            "/..%2f..%2f..%2fpyproject.toml",
+        ):
+            assert client.get(path + outside).status_code == 404
