@@ -2,7 +2,7 @@
 
 from .data_channel import DataChannel
 from .leg import WebRtcEvent, WebRtcLeg
-from .offer_answer import Offer, parse_offer
+from .offer import Offer, parse_offer
 from .plane import WebRtcPlane
 
 __all__ = ["DataChannel", "Offer", "WebRtcEvent", "WebRtcLeg", "WebRtcPlane", "parse_offer"]

@@ -22,7 +22,8 @@ from . import offer_answer
 from .aiortc_private import Certificate, DtlsTransport, SctpTransport, Wire
 from .candidates import check_candidate
 from .data_channel import DataChannel
-from .offer_answer import LocalTransport, Negotiated, Offer
+from .offer import SCTP_PORT, Offer
+from .offer_answer import LocalTransport, Negotiated
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +36,7 @@ class WebRtcEvent(enum.Enum):
     """What a leg reports, with a detail."""
 
     ICE_CONNECTED = "ice_connected"
-    """The client's first good check; its address. Again after an ICE restart."""
+    """The client's first good check; its address."""
     CONNECTED = "connected"
     """DTLS is done and SRTP has its keys; the SRTP profile."""
     FAILED = "failed"
@@ -210,7 +211,7 @@ class WebRtcLeg:
         section = self._negotiated.data_section
         if section is None:
             return
-        self._sctp = SctpTransport(self._dtls, offer_answer.SCTP_PORT, self._on_data_channel)
+        self._sctp = SctpTransport(self._dtls, SCTP_PORT, self._on_data_channel)
         await self._sctp.connect(remote_port=section.sctp_port, max_message_octets=section.max_message_octets)
 
     async def close(self) -> None:
@@ -262,7 +263,9 @@ class WebRtcLeg:
                 self._checked.set()
                 self._emit(WebRtcEvent.ICE_CONNECTED, self._remote_address)
             case LegEvent.ICE_SELECTED:
+                self._ice_state = "connected"
                 self._remote_address = data.decode()
+                log.debug("client moved", remote_address=self._remote_address)
             case LegEvent.ICE_TIMEOUT:
                 self._ice_state = "disconnected"
                 self._emit(WebRtcEvent.GONE, f"no ICE check for {ICE_TIMEOUT_S:.0f} s")

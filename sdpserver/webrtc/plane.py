@@ -16,7 +16,8 @@ from sdpserver.sdp import Codec, Direction
 from .addresses import AnnouncedAddresses
 from .aiortc_private import Certificate
 from .leg import WebRtcLeg, create_credentials
-from .offer_answer import LocalTransport, Offer, negotiate
+from .offer import Offer
+from .offer_answer import LocalTransport, negotiate
 
 log = structlog.get_logger(__name__)
 

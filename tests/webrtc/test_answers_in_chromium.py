@@ -11,7 +11,8 @@ from playwright.async_api import Browser, Page
 
 from sdpserver.sdp import audio_codecs
 from sdpserver.webrtc.aiortc_private import Certificate
-from sdpserver.webrtc.offer_answer import LocalTransport, negotiate, parse_offer, write_answer
+from sdpserver.webrtc.offer import parse_offer
+from sdpserver.webrtc.offer_answer import LocalTransport, negotiate, write_answer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

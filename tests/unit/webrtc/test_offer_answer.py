@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from sdpserver.errors import BadRequest
 from sdpserver.sdp import Direction, audio_codecs
-from sdpserver.webrtc.offer_answer import LocalTransport, Negotiated, negotiate, parse_offer, write_answer
+from sdpserver.webrtc.offer import parse_offer
+from sdpserver.webrtc.offer_answer import LocalTransport, Negotiated, negotiate, write_answer
 
 from .offers import CAPTURED, FINGERPRINT, captured, offer, section
 
@@ -216,6 +217,17 @@ def test_a_bundle_only_section_takes_the_transport_of_the_first() -> None:
         found = negotiated(offer(first, data, bundle="0 1"))
         assert found.data == 1
         assert found.transport.ufrag == "ufrag"
+
+
+def test_video_that_alone_has_the_transport_is_kept_without_being_used() -> None:
+    audio = section(mid="1", port=0, lines=("a=bundle-only",), transport=False)
+    sdp = offer(section("video", formats="98 99", lines=("a=rtpmap:98 VP8/90000",)), audio, bundle="0 1")
+    text = answer(sdp)
+    assert "a=group:BUNDLE 0 1\r\n" in text
+    assert media_lines(text)[0] == "m=video 10000 UDP/TLS/RTP/SAVPF 98"
+    assert "a=inactive\r\na=rtcp-mux\r\na=rtpmap:98 VP8/90000\r\n" in section_of(text, 0)
+    assert "a=candidate" in section_of(text, 0)
+    assert "a=sendrecv" in section_of(text, 1)
 
 
 def test_transport_attributes_may_be_those_of_the_session() -> None:
