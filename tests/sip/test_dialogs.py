@@ -327,3 +327,42 @@ async def test_a_session_interval_that_is_too_small_for_the_peer_is_raised(scene
     assert (again.invite["session-expires"], again.invite["min-se"]) == ("3600", "3600")
     await again.answer(sdp(30000), headers="Session-Expires: 3600;refresher=uas")
     await events.next(SipEventType.ANSWERED)
+
+
+async def test_the_second_answer_of_a_fork_is_acknowledged_and_ended(scene: Scene) -> None:
+    _, events, dialog = await scene.dial()
+    await dialog.answer(sdp(30000))
+    answered = await events.next(SipEventType.ANSWERED)
+    assert answered.media is not None
+    assert answered.media.rtp_port == 30000
+    scene.peer.respond(dialog.invite, 200, tag="fork", body=sdp(31000))
+    assert (await scene.peer.receive("ACK"))["to"].endswith("tag=fork")
+    bye = await scene.peer.receive("BYE")
+    assert bye["to"].endswith("tag=fork")
+    scene.peer.respond(bye, 200)
+    dialog.request("BYE")
+    assert (await events.ended()).by_remote is True
+
+
+async def test_reliable_early_media_and_an_update_before_the_answer(scene: Scene) -> None:
+    _, events, dialog = await scene.dial()
+    dialog.respond(183, "Session Progress", headers="Require: 100rel\nRSeq: 7", body=sdp(30000))
+    prack = await scene.peer.receive("PRACK")
+    assert prack["rack"].startswith("7 ")
+    scene.peer.respond(prack, 200)
+    await events.next(SipEventType.EARLY_MEDIA)
+    dialog.request("UPDATE", body=sdp(31000))
+    await scene.peer.receive(200)
+    moved = await events.next(SipEventType.MEDIA_CHANGED)
+    dialog.respond(200)
+    await scene.peer.receive("ACK")
+    assert (await events.next(SipEventType.ANSWERED)).media == moved.media
+
+
+async def test_all_of_a_call_leaves_from_the_sip_port(scene: Scene) -> None:
+    call, _, _ = await scene.connect()
+    call.hangup()
+    scene.peer.respond(await scene.peer.receive("BYE"), 200)
+    assert {message.source for message in scene.peer.received} == {scene.caller.address}
+    contact = f"<sip:sdpserver@127.0.0.1:{scene.caller.address[1]}>"
+    assert scene.peer.received[0]["contact"] == contact

@@ -1,0 +1,124 @@
+"""A trunk over TLS: its certificate is checked, or nothing is said to it."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ipaddress
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from .conftest import running_caller
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+class Authority:
+    """Signs certificates; `ca` is its own, as a PEM file."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = _name(name)
+        self._folder = folder
+        certificate = self._builder(name, self._key).add_extension(x509.BasicConstraints(True, None), critical=True)
+        self.ca = folder / f"{name}.pem"
+        self.ca.write_bytes(certificate.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+
+    def _builder(self, name: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+        now = datetime.datetime.now(datetime.UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(_name(name))
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(hours=1))
+        )
+
+    def server_context(self, *names: x509.GeneralName) -> ssl.SSLContext:
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = self._builder("server", key).add_extension(x509.SubjectAlternativeName(names), critical=False)
+        path = self._folder / "server.pem"
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        path.write_bytes(private + builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(path)
+        return context
+
+
+@dataclass
+class BusyServer:
+    """Says 486 to each INVITE."""
+
+    port: int = 0
+    invites: int = 0
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                length = next(
+                    int(line[15:]) for line in head.split("\r\n") if line.lower().startswith("content-length:")
+                )
+                await reader.readexactly(length)
+                if head.startswith("INVITE "):
+                    self.invites += 1
+                    kept = [line for line in head.split("\r\n") if line.startswith(("Via", "From", "Call-ID", "CSeq"))]
+                    to = next(line for line in head.split("\r\n") if line.startswith("To:")) + ";tag=t"
+                    lines = ["SIP/2.0 486 Busy Here", *kept, to, "Content-Length: 0", "", ""]
+                    writer.write("\r\n".join(lines).encode())
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the caller is gone, which is how each connection ends
+        finally:
+            writer.close()
+
+
+@pytest.fixture
+async def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path, "ca")
+
+
+@pytest.fixture
+async def server(authority: Authority) -> AsyncIterator[BusyServer]:
+    """Its certificate is for localhost."""
+    busy = BusyServer()
+    context = authority.server_context(x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.2")))
+    listener = await asyncio.start_server(busy.talk, "127.0.0.1", 0, ssl=context)
+    busy.port = listener.sockets[0].getsockname()[1]
+    yield busy
+    listener.close()
+    await listener.wait_closed()
+
+
+async def test_a_trunk_with_a_good_certificate(server: BusyServer, authority: Authority) -> None:
+    sip = {"transports": ["tls"], "tls_ca": str(authority.ca)}
+    async with running_caller(f"localhost:{server.port}", transport="tls", sip=sip) as caller:
+        _, events = await caller.call()
+        assert (await events.ended()).reason == "busy"
+    assert server.invites == 1
+
+
+@pytest.mark.parametrize("what", ["authority", "name"])
+async def test_a_trunk_with_a_wrong_certificate_is_told_nothing(
+    server: BusyServer, authority: Authority, tmp_path: Path, what: str
+) -> None:
+    ca = Authority(tmp_path, "other").ca if what == "authority" else authority.ca
+    host = "localhost" if what == "authority" else "127.0.0.1"
+    sip = {"transports": ["udp", "tls"], "tls_ca": str(ca)}
+    async with running_caller(f"{host}:{server.port}", transport="tls", sip=sip) as caller:
+        _, events = await caller.call()
+        assert (await events.ended()).reason == "trunk_unreachable"
+    assert server.invites == 0
