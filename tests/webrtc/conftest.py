@@ -26,8 +26,8 @@ OFFER = (
 class Gateway:
     """Legs at `echo`, their tasks and what they report."""
 
-    def __init__(self) -> None:
-        config = Config(webrtc=WebRtc(bind="127.0.0.1", port=0))
+    def __init__(self, bind: str = "127.0.0.1") -> None:
+        config = Config(webrtc=WebRtc(bind=bind, port=0))
         self.media = MediaPlane(config)
         self.media.start()
         self.plane = WebRtcPlane(config, self.media)
@@ -86,6 +86,14 @@ class Gateway:
 @pytest_asyncio.fixture
 async def gateway() -> AsyncIterator[Gateway]:
     found = Gateway()
+    yield found
+    await found.close()
+
+
+@pytest_asyncio.fixture
+async def gateway_on_all_addresses() -> AsyncIterator[Gateway]:
+    """As the default configuration binds; what is sent to an address of this machine stays in it."""
+    found = Gateway("0.0.0.0")
     yield found
     await found.close()
 

@@ -1,0 +1,181 @@
+"""Firefox ESR connects to legs over the real media plane. It has no driver here: its page asks this test for answers.
+
+It uses no loopback address while the machine has another one, so the media plane is bound to all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sdpserver.webrtc import WebRtcEvent, parse_offer
+
+from .conftest import Gateway
+
+PAGE = """<!doctype html><meta charset="utf-8"><script>
+const post = async (path, body) => (await fetch(path, {method: "POST", body: JSON.stringify(body)})).json();
+
+async function until(condition, what) {
+  for (const end = performance.now() + 8000; performance.now() < end;) {
+    if (await condition()) return;
+    await new Promise(done => setTimeout(done, 20));
+  }
+  throw new Error("waited 8 s for " + what);
+}
+
+async function negotiate(pc, path) {
+  await pc.setLocalDescription();
+  await pc.setRemoteDescription({type: "answer", sdp: await post(path, pc.localDescription.sdp)});
+}
+
+async function hears(pc, more) {
+  const count = async () => {
+    let packets = 0;
+    for (const report of (await pc.getStats()).values())
+      if (report.type === "inbound-rtp" && report.kind === "audio") packets += report.packetsReceived;
+    return packets;
+  };
+  const before = await count();
+  await until(async () => await count() >= before + more, "audio");
+}
+
+function talk(pc) {
+  const channel = pc.createDataChannel("chat"), heard = [];
+  channel.onmessage = event => heard.push(event.data);
+  channel.onopen = () => channel.send("hello");
+  return () => until(() => heard[0] === "hello", "the data channel's echo");
+}
+
+async function call(config, build, ...then) {
+  const pc = new RTCPeerConnection(config);
+  const check = build(pc);
+  await negotiate(pc, "/offer");
+  await until(() => pc.connectionState === "connected", "the connection");
+  if (check) await check();
+  for (const step of then) await step(pc);
+  pc.close();
+}
+
+async function main() {
+  const media = await navigator.mediaDevices.getUserMedia({audio: true, video: true});
+  const [microphone] = media.getAudioTracks(), [camera] = media.getVideoTracks();
+  const audio = pc => { pc.addTrack(microphone, media); };
+  const videoThenAudio = pc => { pc.addTrack(camera, media); pc.addTrack(microphone, media); };
+  const restart = async pc => { pc.restartIce(); await negotiate(pc, "/reoffer"); await hears(pc, 50); };
+  const hold = async pc => {
+    for (const direction of ["inactive", "sendrecv"]) {
+      pc.getTransceivers()[0].direction = direction;
+      await negotiate(pc, "/reoffer");
+    }
+    await hears(pc, 10);
+  };
+  const later = async pc => { const check = talk(pc); await negotiate(pc, "/reoffer"); await check(); };
+  const listen = pc => hears(pc, 10);
+  const cases = {
+    audio: () => call({}, audio, listen, restart, hold, later),
+    audio_data: () => call({}, pc => { audio(pc); return talk(pc); }, listen),
+    data: () => call({}, talk),
+    video_audio: () => call({}, videoThenAudio, listen),
+    video_audio_max_bundle: () => call({bundlePolicy: "max-bundle"}, videoThenAudio, listen),
+  };
+  const results = {};
+  for (const [name, run] of Object.entries(cases))
+    results[name] = await run().then(() => "ok", error => String(error));
+  return results;
+}
+
+main().catch(error => ({page: String(error)})).then(results => post("/results", results));
+</script>"""
+PREFS = {
+    "media.navigator.streams.fake": True,
+    "media.navigator.permission.disabled": True,
+    "media.peerconnection.ice.loopback": True,
+    "media.peerconnection.ice.obfuscate_host_addresses": False,
+    "media.autoplay.default": 0,
+    "media.gmp-manager.updateEnabled": False,
+    "app.normandy.enabled": False,
+    "app.update.enabled": False,
+    "browser.shell.checkDefaultBrowser": False,
+    "browser.startup.homepage_override.mstone": "ignore",
+    "datareporting.policy.dataSubmissionEnabled": False,
+    "network.captive-portal-service.enabled": False,
+    "network.connectivity-service.enabled": False,
+    "services.settings.server": "",
+    "toolkit.telemetry.enabled": False,
+}
+
+
+@asynccontextmanager
+async def served(reply: Callable[[str, Any], Awaitable[Any]]) -> AsyncIterator[str]:
+    """An HTTP server for the page; `reply(path, body)` answers its POSTs. Yields the URL."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        method, path, _ = head[0].split(" ", 2)
+        if method == "GET":
+            kind, body = "text/html", PAGE.encode()
+        else:
+            length = next(int(line.split(":")[1]) for line in head if line.lower().startswith("content-length:"))
+            kind = "application/json"
+            body = json.dumps(await reply(path, json.loads(await reader.readexactly(length)))).encode()
+        fields = f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close"
+        writer.write(f"HTTP/1.1 200 OK\r\n{fields}\r\n\r\n".encode() + body)
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+
+
+@asynccontextmanager
+async def firefox(url: str) -> AsyncIterator[None]:
+    with tempfile.TemporaryDirectory(prefix="firefox-", ignore_cleanup_errors=True) as profile:
+        prefs = "\n".join(f"user_pref({json.dumps(name)}, {json.dumps(value)});" for name, value in PREFS.items())
+        await asyncio.to_thread((Path(profile) / "user.js").write_text, prefs)
+        process = await asyncio.create_subprocess_exec(
+            "firefox-esr",
+            "--headless",
+            "--no-remote",
+            "--profile",
+            profile,
+            url,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            yield
+        finally:
+            process.terminate()
+            await process.wait()
+
+
+async def test_firefox_connects_renegotiates_and_restarts_ice(gateway_on_all_addresses: Gateway) -> None:
+    gateway = gateway_on_all_addresses
+    results: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
+
+    async def reply(path: str, body: Any) -> Any:
+        match path:
+            case "/offer":
+                return gateway.answer(body)
+            case "/reoffer":
+                offer = parse_offer(body)
+                assert gateway.leg.can_renegotiate(offer)
+                return gateway.leg.renegotiate(offer)
+            case "/results":
+                results.set_result(body)
+        return None
+
+    async with served(reply) as url, firefox(url), asyncio.timeout(45):
+        found = await results
+    assert set(found.values()) == {"ok"}, found
+    assert len(found) == 5
+    assert gateway.count(WebRtcEvent.CONNECTED) == 5
+    assert gateway.count(WebRtcEvent.FAILED) == 0
+    await gateway.wait(WebRtcEvent.CLOSED, count=5)
