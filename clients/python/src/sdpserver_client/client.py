@@ -125,7 +125,7 @@ class AsyncWebRtcClient:
     async def send_ice_candidate(
         self, session_id: str, candidate: IceCandidate | None, *, timeout_s: float | None = None
     ) -> None:
-        """Trickle one; None ends them. Needed only if the server runs full ICE and the offer went out before gathering."""
+        """Trickle one; None ends them. Needed only with full ICE on the server and an offer sent before gathering."""
         await self.send_ice_candidates(session_id, [candidate], timeout_s=timeout_s)
 
     async def send_ice_candidates(
@@ -267,7 +267,7 @@ class WebRtcClient:
     def send_ice_candidate(
         self, session_id: str, candidate: IceCandidate | None, *, timeout_s: float | None = None
     ) -> None:
-        """Trickle one; None ends them. Needed only if the server runs full ICE and the offer went out before gathering."""
+        """Trickle one; None ends them. Needed only with full ICE on the server and an offer sent before gathering."""
         self.send_ice_candidates(session_id, [candidate], timeout_s=timeout_s)
 
     def send_ice_candidates(

@@ -20,7 +20,7 @@
     └── ConnectionFailed             no reply: refused, reset, TLS, name not found
         └── RequestTimedOut          no reply in time
 
-An HTTP error that is not in the server's form, as a proxy's is, is a plain `ApiError` with reason `unexpected_response`.
+An HTTP error in another form than the server's, as a proxy's is, is a plain `ApiError`, reason `unexpected_response`.
 """
 
 from __future__ import annotations

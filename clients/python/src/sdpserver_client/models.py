@@ -20,7 +20,7 @@ class SessionDescription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallOptions:
-    """Where a session goes and how. `wait_for` holds the reply until the far end rings with media (`early`) or answers."""
+    """Where a session goes and how. `wait_for` holds the reply until the far end sends `early` media or answers."""
 
     to: str | None = None
     from_: str | None = None
@@ -62,7 +62,7 @@ class IceCandidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The reply to an offer. `resume_token` lets a later offer take the session over; keep it as secret as a password."""
+    """The reply to an offer. `resume_token` lets a later offer take the session over: as secret as a password."""
 
     sdp: str
     session_id: str

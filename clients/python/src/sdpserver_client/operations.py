@@ -1,4 +1,4 @@
-"""Every operation as values: the request to send, and how to read the response. No I/O; both clients run the same ones."""
+"""Every operation as a value: the request to send, and how to read the response. No I/O; both clients run these."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def error_of(response: Response) -> ApiError:
 
 
 def _retry_after_s(value: str | None) -> float | None:
-    """Seconds of a Retry-After header (RFC 9110 section 10.2.3); its date form, which the server never sends, is ignored."""
+    """Seconds of a Retry-After header (RFC 9110 section 10.2.3). Its date form is ignored: the server sends none."""
     return float(value) if value is not None and value.isascii() and value.isdigit() else None
 
 

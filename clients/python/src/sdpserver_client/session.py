@@ -123,7 +123,7 @@ class AsyncSession:
 
     @property
     def close_reason(self) -> str | None:
-        """Why it ended, in the server's words (`normal_clearing`, `busy`, ...); None while it lives, or if nobody said."""
+        """Why it ended, in the server's words (`normal_clearing`, `busy`, ...). None while it lives, or unknown."""
         return self._reason if self.closed else None
 
     # -- set-up
