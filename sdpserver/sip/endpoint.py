@@ -35,6 +35,8 @@ log = structlog.get_logger(__name__)
 
 START_RESOLVE_TIMEOUT_S = 2.0
 RESOLVE_INTERVAL_S = 30.0
+# Calls that are over for us keep their place in pjsip while a BYE or CANCEL waits for its answer, up to 32 s.
+ENDING_CALLS = 500
 
 
 class _TrunkState:
@@ -99,7 +101,7 @@ class SipEndpoint:
         :raises ConfigError: a transport cannot be opened, or pjsip does not take a trunk.
         """
         self._loop = asyncio.get_running_loop()
-        thread = SipThread(self._make_stack)
+        thread = SipThread(self._make_stack, on_over=lambda: self._to_loop(self._on_thread_over))
         thread.start()
         try:
             self.ports = await asyncio.wrap_future(thread.started)
@@ -120,6 +122,7 @@ class SipEndpoint:
         return Stack(
             self._config.sip,
             user_agent=f"sdpserver/{__version__}",
+            max_calls=self._config.session.max_sessions + ENDING_CALLS,
             log_level=VERBOSE if debug else QUIET,
             on_registration=lambda registration: self._to_loop(self._on_registration, registration),
             soon=soon,
@@ -137,8 +140,12 @@ class SipEndpoint:
         thread.stop(timeout_s)
         await asyncio.to_thread(thread.join)
         await asyncio.sleep(0)  # what the thread said last is delivered
+
+    def _on_thread_over(self) -> None:
+        """Whatever ended the thread, no call is left without its last event."""
+        reason = "shutdown" if self._thread is None else "internal_error"
         for call in list(self._calls.values()):
-            call.deliver(SipEvent(type=SipEventType.ENDED, reason="shutdown", by_remote=False))
+            call.deliver(SipEvent(type=SipEventType.ENDED, reason=reason, by_remote=False))
 
     def _to_loop(self, callback: Callable[..., None], *args: Any) -> None:
         """From the SIP thread to the loop."""

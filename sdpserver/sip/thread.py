@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections import deque
@@ -12,6 +13,7 @@ from typing import TypeVar
 import structlog
 
 from ..config import Transport
+from ..errors import Unavailable
 from .stack import Stack
 
 log = structlog.get_logger(__name__)
@@ -19,6 +21,9 @@ log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
 # pjsip wakes for its own timers and for the wake-up; this only bounds what a lost datagram could cost.
 MAX_WAIT_MS = 500
+# pjsip's state is the process's: a second endpoint would end it, since pjsua2's constructor throws where SWIG does not
+# catch.
+_only_endpoint = threading.Lock()
 
 
 class SipThread:
@@ -28,10 +33,15 @@ class SipThread:
     ends its wait. While nothing happens the thread sleeps in epoll.
     """
 
-    def __init__(self, make_stack: Callable[[Callable[[Callable[[], None]], None]], Stack]) -> None:
+    def __init__(
+        self, make_stack: Callable[[Callable[[Callable[[], None]], None]], Stack], *, on_over: Callable[[], None]
+    ) -> None:
+        """`on_over` is called on the thread when it ends, asked to or not."""
         self._make_stack = make_stack
-        self._commands: deque[Callable[[Stack], None]] = deque()
+        self._on_over = on_over
+        self._commands: deque[tuple[Callable[[Stack], None], Callable[[], None]]] = deque()
         self._is_woken = False
+        self._is_over = False
         self._stop_timeout_s: float | None = None
         self._wake_up = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._wake_up.setblocking(False)
@@ -42,10 +52,12 @@ class SipThread:
         """`started` then has the ports by transport, or what went wrong."""
         self._thread.start()
 
-    def post(self, command: Callable[[Stack], None]) -> None:
-        """Run a command on the thread; one that raises is logged."""
-        self._commands.append(command)
-        if not self._is_woken:
+    def post(self, command: Callable[[Stack], None], *, or_else: Callable[[], None] = lambda: None) -> None:
+        """Run a command on the thread; one that raises is logged. `or_else` runs instead once the thread is over."""
+        self._commands.append((command, or_else))
+        if self._is_over:
+            self._refuse_commands()
+        elif not self._is_woken:
             self._is_woken = True
             try:
                 self._wake_up.send(b"\0")
@@ -55,7 +67,10 @@ class SipThread:
                 log.debug("the SIP thread is not woken")
 
     def call(self, command: Callable[[Stack], Result]) -> Future[Result]:
-        """Run a command on the thread and hand its result over. Cancelled before it runs, it does not run."""
+        """Run a command on the thread and hand its result over. Cancelled before it runs, it does not run.
+
+        The future's exception is `Unavailable` when the thread ends first.
+        """
         future: Future[Result] = Future()
 
         def run(stack: Stack) -> None:
@@ -64,11 +79,13 @@ class SipThread:
             try:
                 future.set_result(command(stack))
             except BaseException as exc:
-                # The frames of the traceback hold pjsua2 objects, which may not leave this thread.
-                exc.__cause__ = exc.__context__ = None
-                future.set_exception(exc.with_traceback(None))
+                future.set_exception(_without_frames(exc))
 
-        self.post(run)
+        def refuse() -> None:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(Unavailable("the SIP endpoint is stopped", reason="draining", retry_after_s=5))
+
+        self.post(run, or_else=refuse)
         return future
 
     def stop(self, timeout_s: float) -> None:
@@ -86,12 +103,24 @@ class SipThread:
         self._wake_up.close()
 
     def _run(self) -> None:
-        try:
-            stack = self._make_stack(lambda command: self.post(lambda _stack: command()))
-        except BaseException as exc:
-            exc.__cause__ = exc.__context__ = None
-            self.started.set_exception(exc.with_traceback(None))
+        if not _only_endpoint.acquire(blocking=False):
+            self.started.set_exception(RuntimeError("this process has a SIP endpoint already"))
             return
+        try:
+            self._serve()
+        except BaseException as exc:
+            if self.started.done():
+                log.exception("the SIP thread failed")
+            else:
+                self.started.set_exception(_without_frames(exc))
+        finally:
+            _only_endpoint.release()
+            self._is_over = True
+            self._refuse_commands()
+            self._on_over()
+
+    def _serve(self) -> None:
+        stack = self._make_stack(lambda command: self.post(lambda _stack: command()))
         try:
             self._wake_up.connect(stack.open_wake_up())
             self.started.set_result(stack.ports)
@@ -99,16 +128,27 @@ class SipThread:
             while self._stop_timeout_s is None:
                 stack.handle_events(MAX_WAIT_MS)
                 self._run_commands(stack)
-        except BaseException:
-            log.exception("the SIP thread failed")
         finally:
             stack.close(self._stop_timeout_s or 0.0)
 
     def _run_commands(self, stack: Stack) -> None:
         self._is_woken = False  # first, so that a command appended from now on wakes us again
         while self._commands:
-            command = self._commands.popleft()
+            command, _ = self._commands.popleft()
             try:
                 command(stack)
             except Exception:
                 log.exception("a SIP command failed")
+
+    def _refuse_commands(self) -> None:
+        """On whichever thread comes first: taking one from the deque is atomic."""
+        with contextlib.suppress(IndexError):
+            while True:
+                _, or_else = self._commands.popleft()
+                or_else()
+
+
+def _without_frames(exc: BaseException) -> BaseException:
+    """The frames of a traceback hold pjsua2 objects, which may not leave the SIP thread."""
+    exc.__cause__ = exc.__context__ = None
+    return exc.with_traceback(None)

@@ -134,6 +134,19 @@ async def test_a_trunk_that_cannot_be_is_a_configuration_error(trunk: dict[str, 
             pass
 
 
+async def test_a_trunk_that_moves_keeps_its_calls(scene: Scene) -> None:
+    call, events, dialog = await scene.connect()
+    state = scene.caller.endpoint._trunks["peer"]
+    state.resolved = None  # as if the last look-up had brought another address
+    other, _, _ = await scene.connect()
+    assert scene.caller.endpoint._trunks["peer"].resolved is not None
+    dialog.request("INVITE", body=sdp(31000))
+    await scene.peer.receive(200)
+    dialog.ack()
+    await events.next(SipEventType.MEDIA_CHANGED)
+    assert [call.state, other.state] == [SipCallState.ANSWERED] * 2
+
+
 async def test_max_calls_of_a_trunk(scene: Scene) -> None:
     limited = Trunk(name="peer", server=scene.peer.host_port, max_calls=1)
     scene.caller.trunk = limited
@@ -213,6 +226,20 @@ async def test_stop_says_bye_and_cancel_and_is_idempotent() -> None:
         with pytest.raises(Unavailable):
             await caller.call()
         assert "sip" not in [thread.name for thread in threading.enumerate()]
+
+
+async def test_an_invite_that_meets_a_stop_is_refused_or_ended() -> None:
+    async with await SipPeer.open() as peer, running_caller(peer.host_port) as caller:
+        calls = [asyncio.create_task(caller.call()) for _ in range(20)]
+        stop = asyncio.create_task(caller.endpoint.stop(timeout_s=0.1))
+        async with asyncio.timeout(5):
+            results = await asyncio.gather(*calls, return_exceptions=True)
+            await stop
+            for result in results:
+                if not isinstance(result, Unavailable):
+                    assert not isinstance(result, BaseException), result
+                    assert (await result[1].ended()).reason == "shutdown"
+        assert caller.endpoint.trunk_status("peer")["calls"] == 0
 
 
 async def test_a_command_wakes_the_sip_thread(scene: Scene) -> None:
