@@ -1,0 +1,215 @@
+"""The JavaScript SDK: its size, its types, its requests in Node, its sessions in Chromium."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from peers.server import ServerProcess
+from playwright.async_api import Browser, Page
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "clients" / "js" / "src"
+OFFER = (ROOT / "tests" / "data" / "offers" / "chromium" / "audio.sdp").read_bytes().decode()
+MAX_OCTETS = 6 * 1024
+
+
+def run(*command: str | Path, stdin: str = "") -> str:
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def node(script: str, **values: Any) -> Any:
+    """Run the body of an async function with `client` classes and `values` in scope; what it returns, by JSON."""
+    code = f"""
+        import {{ WebRTCSDPClient, SdpServerError }} from {json.dumps(str(SOURCE / "index.js"))};
+        const {{ {", ".join(values)} }} = {json.dumps(values)};
+        const failure = (promise) => promise.then(() => null, ({{ ...it }}) => it);
+        const result = await (async () => {{ {script} }})();
+        console.log(JSON.stringify(result ?? null));
+    """
+    return json.loads(run("node", "--input-type=module", "-", stdin=code))
+
+
+def test_it_is_under_6_kb_minified_and_gzipped() -> None:
+    minified = run("esbuild", SOURCE / "webrtc-sdp-client.js", "--minify")
+    assert len(gzip.compress(minified.encode(), 9)) < MAX_OCTETS
+
+
+def test_its_types_fit_a_strict_user(tmp_path: Path) -> None:
+    user = tmp_path / "user.ts"
+    user.write_text(
+        f"""
+        import {{ WebRTCSDPClient, SdpServerError }} from "{SOURCE / "index"}";
+        const client = new WebRTCSDPClient({{ baseUrl: "https://gw.example.com", apiKey: "k", timeoutMs: 5000 }});
+        export async function call(audio: HTMLAudioElement): Promise<string> {{
+          try {{
+            const session = await client.setupSession({{ to: "600", audio, call: {{ wait_for: "early" }} }});
+            session.addEventListener("closed", ({{ detail }}) => console.log(detail.toUpperCase()));
+            session.addEventListener("event", ({{ detail }}) => console.log(detail.elapsed_ms.toFixed(1)));
+            await session.connected;
+            session.sendDtmf("1");
+            return session.call.call_id;
+          }} catch (error) {{
+            if (error instanceof SdpServerError && error.sipStatus === 486) return error.reason;
+            throw error;
+          }}
+        }}
+        // @ts-expect-error no such codec
+        client.sendOffer("v=0", {{ call: {{ codecs: ["G729"] }} }});
+        """
+    )
+    settings = ["--noEmit", "--strict", "--target", "es2022", "--lib", "es2022,dom,dom.iterable"]
+    run("tsc", *settings, "--module", "esnext", "--moduleResolution", "node", user)
+
+
+def test_requests_from_node(gateway: ServerProcess) -> None:
+    result = node(
+        """
+        const client = new WebRTCSDPClient(url + "/");
+        const answer = await client.sendOffer(offer, { to: "echo", metadata: { n: 1 } });
+        const candidate = { candidate: "candidate:1 1 udp 1 192.0.2.1 9 typ host", sdpMid: "0", sdpMLineIndex: 0 };
+        await client.sendIceCandidate(answer.sessionId, candidate);
+        await client.sendIceCandidate(answer.sessionId, [candidate, null]);
+        await client.sendIceCandidate(answer.sessionId, null);
+        const text = await client.exchangeSdp(offer, { sessionId: answer.sessionId, resumeToken: answer.resumeToken });
+        const closed = await client.closeSession(answer.sessionId, "done");
+        return { iceServers: await client.getIceServers(), answer, closed, sameText: text.startsWith("v=0") };
+        """,
+        url=gateway.url,
+        offer=OFFER,
+    )
+    assert result["iceServers"] == []
+    assert result["answer"]["sdp"]["type"] == "answer"
+    assert result["answer"]["metadata"] == {"n": 1}
+    assert result["answer"]["call"]["state"] == "answered"
+    assert result["closed"] == {"session_id": result["answer"]["sessionId"], "status": "closed"}
+    assert result["sameText"]
+
+
+def test_refusals_carry_code_reason_and_session(gateway: ServerProcess) -> None:
+    bad, gone, busy = node(
+        """
+        const client = new WebRTCSDPClient({ baseUrl: url });
+        return [
+          await failure(client.sendOffer("nonsense")),
+          await failure(client.closeSession("never-was")),
+          await failure(client.sendOffer(offer, { call: { to: "602", wait_for: "answer" } })),
+        ];
+        """,
+        url=gateway.url,
+        offer=OFFER,
+    )
+    assert (bad["code"], bad["reason"]) == (400, "invalid_sdp")
+    assert bad["requestId"]
+    assert (gone["code"], gone["reason"], gone["sessionId"]) == (404, "session_not_found", "never-was")
+    assert (busy["code"], busy["reason"], busy["sipStatus"]) == (502, "busy", 486)
+
+
+def test_no_reply_an_abort_and_a_time_out_are_told_apart() -> None:
+    result = node(
+        """
+        const { createServer } = await import("node:http");
+        const silent = createServer(() => {}).listen(0, "127.0.0.1");
+        await new Promise((resolve) => silent.once("listening", resolve));
+        const baseUrl = `http://127.0.0.1:${silent.address().port}`;
+        const aborted = AbortSignal.abort();
+        const reasons = [
+          await failure(new WebRTCSDPClient({ baseUrl, timeoutMs: 50 }).getIceServers()),
+          await failure(new WebRTCSDPClient({ baseUrl }).getIceServers({ signal: aborted })),
+        ];
+        silent.closeAllConnections();
+        await new Promise((resolve) => silent.close(resolve));
+        reasons.push(await failure(new WebRTCSDPClient({ baseUrl }).getIceServers()));
+        return reasons.map(({ code, reason }) => [code, reason]);
+        """
+    )
+    assert result == [[0, "timeout"], [0, "aborted"], [0, "network"]]
+
+
+async def _page(browser: Browser, gateway: ServerProcess) -> Page:
+    """A page of the gateway's origin with the SDK as a script tag."""
+    page = await browser.new_page()
+    await page.goto(f"{gateway.url}/health")
+    await page.add_script_tag(url=f"{gateway.url}/sdk/webrtc-sdp-client.js")
+    return page
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_session_connects_presses_keys_holds_and_closes(chromium: Browser, gateway: ServerProcess) -> None:
+    page = await _page(chromium, gateway)
+    result = await page.evaluate(
+        """async () => {
+            const events = [];
+            const onEvent = ({ type }) => events.push(type);
+            const session = await new WebRTCSDPClient().setupSession({ to: "echo", onEvent });
+            await session.connected;
+            session.sendDtmf("12");
+            await session.setDirection("inactive");
+            const held = session.pc.getTransceivers()[0].currentDirection;
+            await session.setDirection("sendrecv");
+            const resumed = session.pc.getTransceivers()[0].currentDirection;
+            await session.restartIce();
+            await session.close();
+            const tracks = session.microphone.getTracks().map(({ readyState }) => readyState);
+            return { held, resumed, events, tracks, reason: session.closeReason };
+        }"""
+    )
+    assert result["held"] == "inactive"
+    assert result["resumed"] == "sendrecv"
+    assert {"offer", "answered", "dtls", "renegotiated"} <= set(result["events"])
+    assert result["reason"] == "normal_clearing"
+    assert result["tracks"] == ["ended"]
+    await page.close()
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_the_far_ends_hang_up_closes_the_session_with_its_reason(
+    chromium: Browser, gateway: ServerProcess
+) -> None:
+    page = await _page(chromium, gateway)
+    reason = await page.evaluate(
+        """async () => {
+            const session = await new WebRTCSDPClient().setupSession({ to: "612", stream: false });
+            return await new Promise((resolve) => session.addEventListener("closed", ({ detail }) => resolve(detail)));
+        }"""
+    )
+    assert reason == "normal_clearing"
+    await page.close()
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_reloaded_page_goes_on_with_its_call(chromium: Browser, gateway: ServerProcess) -> None:
+    page = await _page(chromium, gateway)
+    call = """async () => {
+        window.session = await new WebRTCSDPClient().setupSession({ to: "600", storageKey: "call" });
+        await session.connected;
+        return { id: session.id, resumed: session.resumed, callId: session.call.call_id };
+    }"""
+    before = await page.evaluate(call)
+    await page.reload()
+    await page.add_script_tag(url=f"{gateway.url}/sdk/webrtc-sdp-client.js")
+    after = await page.evaluate(call)
+    assert before["resumed"] is False
+    assert after == before | {"resumed": True}
+    await page.evaluate("session.close()")
+    again = await page.evaluate(call)
+    assert again["id"] != before["id"], "a call that was hung up is not resumed"
+    await page.evaluate("session.close()")
+    await page.close()
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_closed_page_hangs_up(chromium: Browser, gateway: ServerProcess) -> None:
+    page = await _page(chromium, gateway)
+    await page.evaluate(
+        "async () => (await new WebRTCSDPClient().setupSession({ to: 'echo' })).connected.then(() => null)"
+    )
+    assert len(gateway.open_sessions()) == 1
+    await page.close(run_before_unload=False)
+    # The fixture asserts that the session goes.

@@ -1,0 +1,164 @@
+"""The Python SDK against the real server, blocking and asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import fractions
+from pathlib import Path
+from typing import Any
+
+import aioice.ice
+import pytest
+from aiortc import AudioStreamTrack
+from av import AudioFrame
+from peers.ports import claim_block
+from peers.server import ServerProcess
+from sdpserver_client import (
+    AsyncWebRtcClient,
+    BadRequestError,
+    CallOptions,
+    ConflictError,
+    ConnectionFailed,
+    IceCandidate,
+    NotFoundError,
+    RequestTimedOut,
+    SipError,
+    WebRtcClient,
+)
+
+OFFER = (Path(__file__).parents[1] / "data" / "offers" / "chromium" / "audio.sdp").read_bytes().decode()
+CANDIDATE = IceCandidate(candidate="candidate:1 1 udp 2122260223 192.0.2.1 5000 typ host", sdp_mid="0")
+
+# These tests never leave the machine, and aioice leaves 127.0.0.1 out.
+aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]
+
+
+class Silence(AudioStreamTrack):
+    """20 ms of nothing at a time."""
+
+    _pts = 0
+
+    async def recv(self) -> AudioFrame:
+        await asyncio.sleep(0.02)
+        frame = AudioFrame(format="s16", layout="mono", samples=160)
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        frame.pts, self._pts = self._pts, self._pts + 160
+        frame.sample_rate = 8000
+        frame.time_base = fractions.Fraction(1, 8000)
+        return frame
+
+
+def test_a_blocking_client_exchanges_trickles_and_closes(gateway: ServerProcess) -> None:
+    with WebRtcClient(gateway.url) as client:
+        assert client.get_ice_servers() == ()
+        answer = client.send_offer(OFFER, to="echo", metadata={"case": 42})
+        assert answer.sdp.startswith("v=0\r\n")
+        assert answer.metadata == {"case": 42}
+        assert answer.call.to == "echo"
+        assert answer.ice_candidates[0].candidate.startswith("candidate:")
+        client.send_ice_candidate(answer.session_id, CANDIDATE)
+        client.send_ice_candidates(answer.session_id, [CANDIDATE, None])
+        assert client.describe_session(answer.session_id)["state"] == "connecting"
+        client.close_session(answer.session_id)
+        client.close_session(answer.session_id)
+
+
+async def test_an_asyncio_client_does_the_same(gateway: ServerProcess) -> None:
+    async with AsyncWebRtcClient(gateway.url) as client:
+        answer = await client.send_offer(OFFER, call=CallOptions(to="tone", codecs=["PCMA"]))
+        assert "a=rtpmap:8 PCMA/8000" in answer.sdp
+        await client.send_ice_candidates(answer.session_id, [CANDIDATE, None])
+        await client.close_session(answer.session_id, "bored")
+        assert (await client.describe_session(answer.session_id))["close_reason"] == "bored"
+
+
+def test_exchange_sdp_is_text_in_and_text_out(gateway: ServerProcess) -> None:
+    with WebRtcClient(gateway.url) as client:
+        assert "a=ice-lite" in client.exchange_sdp(OFFER, to="silence")
+        for session_id in gateway.open_sessions():
+            client.close_session(session_id)
+
+
+def test_refusals_are_typed_and_carry_what_the_server_said(gateway: ServerProcess) -> None:
+    with WebRtcClient(gateway.url) as client:
+        with pytest.raises(BadRequestError) as bad:
+            client.send_offer("no sdp", session_id="mine")
+        assert (bad.value.code, bad.value.reason) == (400, "invalid_sdp")
+        assert bad.value.request_id
+        with pytest.raises(NotFoundError) as unknown:
+            client.close_session("never-was")
+        assert (unknown.value.reason, unknown.value.session_id) == ("session_not_found", "never-was")
+        with pytest.raises(SipError) as busy:
+            client.send_offer(OFFER, call=CallOptions(to="602", wait_for="answer"))
+        assert (busy.value.code, busy.value.reason, busy.value.sip_status) == (502, "busy", 486)
+
+
+def test_a_taken_session_id_is_a_conflict_and_its_token_is_the_way_in(gateway: ServerProcess) -> None:
+    with WebRtcClient(gateway.url) as client:
+        first = client.send_offer(OFFER, to="echo", session_id="twice")
+        with pytest.raises(ConflictError) as taken:
+            client.send_offer(OFFER, to="echo", session_id="twice")
+        assert taken.value.reason == "session_exists"
+        again = client.send_offer(OFFER, session_id="twice", resume_token=first.resume_token)
+        assert again.call == first.call
+        client.close_session("twice")
+
+
+def test_no_server_is_a_connection_failure() -> None:
+    with WebRtcClient(f"http://127.0.0.1:{claim_block()[0]}") as client, pytest.raises(ConnectionFailed):
+        client.get_ice_servers()
+
+
+async def test_a_server_that_does_not_answer_is_a_timeout() -> None:
+    left = asyncio.Event()
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        left.set()
+
+    server = await asyncio.start_server(hold, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, AsyncWebRtcClient(f"http://127.0.0.1:{port}", timeout_s=0.2) as client:
+        with pytest.raises(RequestTimedOut):
+            await client.get_ice_servers()
+        async with asyncio.timeout(5):
+            await left.wait()
+
+
+async def test_setup_session_connects_follows_events_and_closes(gateway: ServerProcess) -> None:
+    async with AsyncWebRtcClient(gateway.url) as client:
+        async with client.setup_session(audio=Silence(), to="echo") as session:
+            await session.wait_connected()
+            seen = []
+            async for event in session.events():
+                seen.append(event.type)
+                if event.type == "first_rtp_in":
+                    break
+            assert seen[0] == "offer"
+            assert {"answered", "ice", "dtls"} <= set(seen)
+            await session.renegotiate()
+            assert session.audio is not None
+        assert session.closed
+        assert (await client.describe_session(session.id))["state"] == "closed"
+
+
+async def test_the_far_ends_hang_up_ends_the_session_with_its_reason(gateway: ServerProcess) -> None:
+    async with AsyncWebRtcClient(gateway.url) as client, client.setup_session(audio=Silence(), to="612") as session:
+        assert await session.wait_closed(10) == "normal_clearing"
+
+
+async def test_a_call_that_fails_leaves_nothing_open(gateway: ServerProcess) -> None:
+    async with AsyncWebRtcClient(gateway.url) as client:
+        with pytest.raises(SipError):
+            await client.setup_session(audio=Silence(), call=CallOptions(to="602", wait_for="answer"))
+
+
+def test_a_blocking_session_runs_its_connection_in_a_thread(gateway: ServerProcess) -> None:
+    options: dict[str, Any] = {"audio": Silence(), "to": "tone"}
+    with WebRtcClient(gateway.url) as client, client.setup_session(**options) as session:
+        session.wait_connected()
+        assert session.audio is not None
+        assert session.call.to == "tone"
