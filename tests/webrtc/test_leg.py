@@ -16,6 +16,8 @@ from peers.waiting import until
 from sdpserver.errors import BadRequest
 from sdpserver.sdp import Direction, audio_codecs
 from sdpserver.webrtc import WebRtcEvent, parse_offer
+from sdpserver.webrtc.data_channel import MAX_BUFFERED_OCTETS
+from sdpserver.webrtc.leg import MAX_CHANNELS
 
 from .conftest import OFFER, Gateway
 
@@ -91,6 +93,60 @@ async def test_data_channels_are_echoed(gateway: Gateway) -> None:
         channel.close()
         await until(lambda: found.closed, timeout_s=5, what="the channel to close")
         found.send("nobody listens")
+
+
+async def test_a_channel_whose_reader_is_too_slow_is_closed(client: Client, gateway: Gateway) -> None:
+    client.pc.createDataChannel("slow")
+    await call(client, gateway)
+    await until(lambda: bool(gateway.channels), timeout_s=5, what="the channel")
+    gateway.leg._wire._send_datagram = lambda datagram: None
+    (channel,) = gateway.channels
+    for _ in range(MAX_BUFFERED_OCTETS // 50000 + 3):
+        channel.send(b"x" * 50000)
+    assert channel.closed
+
+
+async def test_a_message_longer_than_the_client_takes_is_dropped(client: Client, gateway: Gateway) -> None:
+    mine = client.pc.createDataChannel("short")
+    heard: list[str] = []
+    mine.on("message", heard.append)
+    offer = re.sub(r"a=max-message-size:\d+", "a=max-message-size:1000", await client.offer())
+    await accept(client, gateway.answer(offer))
+    await until(lambda: bool(gateway.channels), timeout_s=5, what="the channel")
+    gateway.channels[0].send("x" * 1001)
+    gateway.channels[0].send("y" * 1000)
+    await until(lambda: bool(heard), timeout_s=5, what="the message")
+    assert heard == ["y" * 1000]
+
+
+async def test_a_client_cannot_open_channels_without_end(client: Client, gateway: Gateway) -> None:
+    opened = [client.pc.createDataChannel(str(number)) for number in range(MAX_CHANNELS + 8)]
+    await call(client, gateway)
+    await until(
+        lambda: sum(channel.readyState == "closed" for channel in opened) == 8,
+        timeout_s=5,
+        what="channels to be closed",
+    )
+    assert len(gateway.channels) == MAX_CHANNELS
+
+
+async def test_nothing_of_dtls_is_sent_before_a_check(client: Client, gateway: Gateway) -> None:
+    sent: list[bytes] = []
+    answer = gateway.answer((await client.offer()).replace("a=setup:actpass", "a=setup:passive"))
+    send = gateway.leg._wire._send_datagram
+
+    def look(datagram: bytes) -> None:
+        assert gateway.count(WebRtcEvent.ICE_CONNECTED) == 1
+        sent.append(datagram)
+        send(datagram)
+
+    gateway.leg._wire._send_datagram = look
+    await asyncio.sleep(0)
+    assert gateway.leg.state_json()["dtls"]["state"] == "new"
+    assert not sent
+    await accept(client, answer)
+    await gateway.wait(WebRtcEvent.CONNECTED)
+    assert (sent[0][0], sent[0][13]) == (22, 1)  # a handshake record with a ClientHello
 
 
 async def test_a_data_channel_added_later_uses_the_same_association(client: Client, gateway: Gateway) -> None:
