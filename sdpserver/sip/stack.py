@@ -27,6 +27,7 @@ MAX_CALLS = 4096  # what pjsip is built with; each costs 29 KB from the start
 NOT_FOUND, METHOD_NOT_ALLOWED = 404, 405
 SESSION_EXPIRES_S = 1800
 SILENCE_S = 0.5
+REFUSED_REPORT_S = 10.0
 MIN_SE_S = 90  # RFC 4028 section 4
 
 
@@ -74,18 +75,28 @@ class _RefusingAccount(pj.Account):  # type: ignore[misc]
     def __init__(self, stack: Stack) -> None:
         super().__init__()
         self._stack = stack
+        self._refused = 0
+        self._report_after_s = 0.0
 
     @guarded
     def onIncomingCall(self, prm: Any) -> None:
         source = prm.rdata.srcAddress
         trunk = self._stack.trunk_of(source)
         status = NOT_FOUND if trunk else FORBIDDEN
-        log.warning("an incoming call is refused", source=source, trunk=trunk, status=status)
+        self._report(source, trunk, status)
         call = RefusedCall(self, prm.callId)
         operation = pj.CallOpParam()
         operation.statusCode = status
         call.answer(operation)
         self._stack.bury(call)
+
+    def _report(self, source: str, trunk: str | None, status: int) -> None:
+        """Scanners of the internet send hundreds a second: they get one line in a while."""
+        self._refused += 1
+        now_s = time.monotonic()
+        if now_s >= self._report_after_s:
+            log.warning("incoming calls are refused", calls=self._refused, source=source, trunk=trunk, status=status)
+            self._refused, self._report_after_s = 0, now_s + REFUSED_REPORT_S
 
     @guarded
     def onIncomingSubscribe(self, prm: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from sdpserver.errors import BadRequest
@@ -197,3 +199,28 @@ def test_formats_keep_their_parameters() -> None:
     section = parse(sdp("m=audio 5000 RTP/AVP 96", "a=rtpmap:96 opus/48000/2", "a=fmtp:96 stereo=1;cbr=1"))[0]
     assert section.formats[0].fmtp == "stereo=1;cbr=1"
     assert negotiate(LOCAL.codecs, section.formats)[0].name == "opus"
+
+
+def test_a_damaged_sdp_is_read_or_refused_and_nothing_else() -> None:
+    rng = random.Random(3605)
+    whole = sdp(
+        "m=audio 5000/2 RTP/AVP 0 8 96 101", "c=IN IP6 2001:db8::1", "a=rtpmap:96 opus/48000/2", "a=fmtp:96 x=1",
+        "a=rtpmap:101 telephone-event/8000", "a=rtcp:5001 IN IP4 198.51.100.7", "a=ptime:20", "a=sendonly",
+        "m=video 0 RTP/AVP 31",
+    )  # fmt: skip
+    read = 0
+    for _ in range(5000):
+        text = list(whole)
+        for _ in range(rng.randint(1, 4)):
+            at = rng.randrange(len(text))
+            text[at : at + rng.randint(0, 3)] = rng.choice(
+                ["", "\r", "\n", "=", " ", ":", "/", "٣", "\0", "\udc80", "99999"]
+            )
+        try:
+            answer = answer_offer(LOCAL, "".join(text), previous=PREVIOUS)
+        except BadRequest:
+            continue
+        read += 1
+        assert answer.body.count("m=audio 20000 RTP/AVP ") == 1
+        assert len(parse(Origin(1).describe(LOCAL.ip, answer.body))) == len(parse("".join(text)))
+    assert read > 500
