@@ -21,7 +21,15 @@ from ..sdp import Direction
 from . import message
 from .events import SipEvent, SipEventType
 from .offer_answer import Answer, LocalAudio, Origin, RemoteAudio, accept_answer, answer_offer, offer_body
-from .reasons import NOT_ACCEPTABLE, SIP_TIMEOUT, TRUNK_UNREACHABLE, q850_cause, reason_for, reason_for_bye
+from .reasons import (
+    INTERNAL_ERROR,
+    NOT_ACCEPTABLE,
+    SIP_TIMEOUT,
+    TRUNK_UNREACHABLE,
+    q850_cause,
+    reason_for,
+    reason_for_bye,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +42,7 @@ DECLINE, FORBIDDEN = 603, 403
 def guarded(
     callback: Callable[Concatenate[Self, Params], None],
 ) -> Callable[Concatenate[Self, Params], None]:
-    """An exception in a callback would be printed and lost in pjsua2; here it is logged."""
+    """An exception in a callback would be printed and lost in pjsua2; here it is logged, and ends the call it is of."""
 
     @functools.wraps(callback)
     def run(self: Self, /, *args: Params.args, **kwargs: Params.kwargs) -> None:
@@ -42,6 +50,8 @@ def guarded(
             callback(self, *args, **kwargs)
         except Exception:
             log.exception("SIP callback failed", callback=callback.__name__, call_id=getattr(self, "call_id", None))
+            if isinstance(self, Dialog):
+                self.fail()
 
     return run
 
@@ -123,6 +133,10 @@ class Dialog(pj.Call):  # type: ignore[misc]
             self._log.error("the call cannot be hung up", error=exc.info())
         self._report_end(self._reason, self._status, "", by_remote=False)
 
+    def fail(self) -> None:
+        """A bug here: end the call, outside the callback that met it."""
+        self._owner.soon(functools.partial(self.end, INTERNAL_ERROR))
+
     # -- pjsua2's callbacks
 
     @guarded
@@ -154,7 +168,7 @@ class Dialog(pj.Call):  # type: ignore[misc]
         self.heard = True
         self._status_line = (status or 200, phrase)
         if (sdp and not self._take_answer(sdp)) or self._remote is None:
-            self._owner.soon(functools.partial(self.end, NOT_ACCEPTABLE, NOT_ACCEPTABLE_HERE))
+            self._owner.soon(functools.partial(self.end, NOT_ACCEPTABLE))
 
     def _take_answer(self, sdp: str) -> bool:
         """True when the peer's answer is usable."""
@@ -256,7 +270,7 @@ class Dialog(pj.Call):  # type: ignore[misc]
         if sdp and not _same(sdp, self._sent_sdp):
             # pjsip only logs an SDP of ours that it cannot read, and sends its own, with a port that nobody listens on.
             self._log.error("another SDP than ours left", sent=sdp, ours=self._sent_sdp)
-            self._owner.soon(functools.partial(self.end, "internal_error"))
+            self.fail()
             return
         status, _ = message.status_line(text)
         if as_server and status >= 200:

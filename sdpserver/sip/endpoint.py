@@ -26,7 +26,7 @@ from .dialog import Invite
 from .events import SipEvent, SipEventType
 from .offer_answer import LocalAudio
 from .pjlog import QUIET, VERBOSE
-from .reasons import TRUNK_UNREACHABLE
+from .reasons import INTERNAL_ERROR, SHUTDOWN, TRUNK_UNREACHABLE
 from .resolve import Resolved, resolve
 from .stack import Registration, Stack, TrunkAccount
 from .thread import SipThread
@@ -143,7 +143,7 @@ class SipEndpoint:
 
     def _on_thread_over(self) -> None:
         """Whatever ended the thread, no call is left without its last event."""
-        reason = "shutdown" if self._thread is None else "internal_error"
+        reason = SHUTDOWN if self._thread is None else INTERNAL_ERROR
         for call in list(self._calls.values()):
             call.deliver(SipEvent(type=SipEventType.ENDED, reason=reason, by_remote=False))
 

@@ -9,6 +9,8 @@ NORMAL_CLEARING = "normal_clearing"
 TRUNK_UNREACHABLE = "trunk_unreachable"
 SIP_TIMEOUT = "sip_timeout"
 NOT_ACCEPTABLE = "not_acceptable"
+INTERNAL_ERROR = "internal_error"
+SHUTDOWN = "shutdown"
 OTHER = "sip_refused"
 
 # Statuses of RFC 3261 section 21, RFC 8197 (607) and RFC 8688 (608).

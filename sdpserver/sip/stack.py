@@ -20,6 +20,7 @@ from .address import ip_or_none
 from .dialog import FORBIDDEN, Dialog, Invite, RefusedCall, guarded
 from .events import SipEvent
 from .pjlog import PjLog
+from .reasons import SHUTDOWN
 
 log = structlog.get_logger(__name__)
 
@@ -345,7 +346,7 @@ class Stack:
     def _say_goodbye(self, deadline_s: float) -> None:
         ended = list(self._dialogs.values())
         for dialog in ended:
-            dialog.end("shutdown")
+            dialog.end(SHUTDOWN)
         self._buried.clear()
         for account in self._accounts.values():
             if account.registered:

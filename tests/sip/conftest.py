@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from peers.sip_peer import PeerDialog, SipPeer, sdp
 
-from sdpserver.config import Config, Sip, Trunk
+from sdpserver.config import Config, Log, Sip, Trunk
 from sdpserver.sdp import audio_codecs, with_telephone_events
 from sdpserver.sip import LocalAudio, SipCall, SipEndpoint, SipEvent, SipEventType
 
@@ -71,11 +71,14 @@ class Caller:
 
 
 @contextlib.asynccontextmanager
-async def running_caller(server: str, *, sip: Mapping[str, Any] | None = None, **trunk: Any) -> AsyncIterator[Caller]:
+async def running_caller(
+    server: str, *, sip: Mapping[str, Any] | None = None, log: Log | None = None, **trunk: Any
+) -> AsyncIterator[Caller]:
     """An endpoint on ports of its own with a trunk to `server`; stopped at the end."""
     sip_options: dict[str, Any] = {"bind": "127.0.0.1", "port": 0} | dict(sip or {})
     config = Config(
         sip=Sip(**sip_options),
+        log=log or Log(),
         trunks=[Trunk(**({"name": "peer", "server": server} | trunk))],
     )
     endpoint = SipEndpoint(config)

@@ -13,7 +13,7 @@ import pytest
 from peers.asterisk import Asterisk
 from peers.waiting import until
 
-from sdpserver.config import Transport
+from sdpserver.config import Log, Transport
 from sdpserver.sip import SipCallState, SipEventType
 
 from .conftest import Caller, local_audio, running_caller
@@ -147,6 +147,21 @@ async def test_the_trunk_registers_and_unregisters(
         assert f"{USER}/sip:{USER}@127.0.0.1:{caller.endpoint.ports[transport]}" in contacts
     contacts = await asyncio.to_thread(asterisk.rx, "pjsip show contacts")
     assert f"{USER}/sip" not in contacts
+
+
+async def test_no_log_line_has_credentials(asterisk: Asterisk, capfd: pytest.CaptureFixture[str]) -> None:
+    user = asterisk.users[USER]
+    options: dict[str, Any] = {"username": user.name, "password": user.password, "register": True}
+    async with running_caller(asterisk.address, log=Log(level="debug"), **options) as caller:
+        call, events = await caller.call("600")
+        await events.next(SipEventType.ANSWERED)
+        call.hangup()
+        await events.ended()
+    text = "".join(capfd.readouterr())
+    assert "pjsua_call.c" in text
+    assert user.password not in text
+    assert "Digest" not in text
+    assert "response=" not in text
 
 
 async def test_200_calls_leave_nothing_behind(asterisk: Asterisk) -> None:
