@@ -16,13 +16,16 @@ from peers.waiting import until
 
 CALLS = 200
 AT_ONCE = 10
+LINGER_S = 1
+SIP_TIMER_S = 32
+"""64 * T1, RFC 3261 section 17."""
 
 
 @pytest.mark.timeout(180)
 async def test_200_calls_in_a_row_leave_nothing_behind(
     own_server: Callable[..., ServerProcess], asterisk: Asterisk
 ) -> None:
-    server = own_server({"session": {"linger_s": 1}, "log": {"level": "info"}}, asterisk=asterisk)
+    server = own_server({"session": {"linger_s": LINGER_S}, "log": {"level": "info"}}, asterisk=asterisk)
 
     async def one_call(number: int) -> None:
         to = ("600", "601", "echo", "604")[number % 4]
@@ -45,11 +48,15 @@ async def test_200_calls_in_a_row_leave_nothing_behind(
         await until(lambda: not server.sessions(), timeout_s=5, what="the sessions to end")
         await to_thread(asterisk.wait_no_channels)
 
-    await calls(40)  # warm: pools, caches, lazily loaded parts
-    await asyncio.sleep(1.5)  # linger_s, which nothing announces
-    before = server.usage()
+    started = time.monotonic()
+    await calls(CALLS)  # warm: pools, caches, lazily loaded parts
+    await asyncio.sleep(LINGER_S + 0.5)
+    before = after = server.usage()
+    # SIP remembers each transaction for 32 s after its end, and so after the second 200 calls as after the first.
+    # Neither the end of linger_s nor of that is announced.
+    await asyncio.sleep(max(0.0, started + SIP_TIMER_S + 5 - time.monotonic()))
     await calls(CALLS)
-    after = before
+    await asyncio.sleep(LINGER_S + 0.5)
 
     def is_back() -> bool:
         nonlocal after
@@ -57,8 +64,8 @@ async def test_200_calls_in_a_row_leave_nothing_behind(
         return (after.fds, after.threads, after.udp) == (before.fds, before.threads, before.udp)
 
     await until(is_back, timeout_s=5, what=f"{before} to be reached again")
-    # 200 leaked legs with their DTLS state would be over 20 MB; an allocator's slack is a few.
-    assert after.rss_mb - before.rss_mb < 8, (before, after)
+    # 50 KB a call: the DTLS state of one leg alone is 99 KB, a SIP call in pjsua2 80 KB. An allocator's slack is 4 MB.
+    assert after.rss_mb - before.rss_mb < 10, (before, after)
 
 
 async def test_a_full_server_says_503_until_there_is_room(own_server: Callable[..., ServerProcess]) -> None:

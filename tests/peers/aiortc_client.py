@@ -319,16 +319,17 @@ class Client:
             await asyncio.sleep(0.01)
 
     async def wait_tone(self, frequency_hz: float, *, timeout_s: float = 5.0) -> float:
-        """Until the last 200 ms of what arrived are this tone; the time of it."""
+        """Until the last 250 ms of what arrived are this tone, and steady; the time of it."""
         deadline = time.monotonic() + timeout_s
         while True:
             now = time.monotonic()
-            pcm, rate = self.heard.since(now - 0.2).pcm()
-            found = audio.dominant_frequency(pcm, rate) if len(pcm) > 0.1 * rate else 0.0
-            if abs(found - frequency_hz) < 0.02 * frequency_hz:
+            pcm, rate = self.heard.pcm()
+            last = audio.cut(pcm, rate, max(0.0, len(pcm) / rate - 0.25))
+            if self.heard.idle_s < 0.1 and audio.is_steady(last, rate, frequency_hz):
                 return now
             if now > deadline:
-                raise TimeoutError(f"heard {found:.0f} Hz instead of {frequency_hz:.0f} Hz for {timeout_s} s")
+                found = audio.measure(last, rate)
+                raise TimeoutError(f"no steady {frequency_hz:.0f} Hz in {timeout_s} s, at last {found}")
             await asyncio.sleep(0.02)
 
     async def listen(self, duration_s: float) -> RtpRecording:

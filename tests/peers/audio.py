@@ -164,6 +164,18 @@ def check_tone(
     return heard
 
 
+def is_steady(pcm: Pcm, rate: int, frequency_hz: float) -> bool:
+    """Whether this is 200 ms or more of that tone at a level that no longer changes.
+
+    A speech codec needs a moment for a pure tone: Chromium's Opus at 8 kHz swings by 15 dB in its first second.
+    """
+    if len(pcm) < 0.2 * rate or abs(dominant_frequency(pcm, rate) - frequency_hz) > 0.02 * frequency_hz:
+        return False
+    window = rate // 20
+    levels = [level_dbfs(pcm[start : start + window]) for start in range(0, len(pcm) - window + 1, window)]
+    return max(levels) - min(levels) < 2.0
+
+
 def spans(pcm: Pcm, rate: int, *, min_duration_s: float = 0.1) -> list[Span]:
     """Which frequencies were heard one after the other; silence and what is shorter is left out."""
     window, hop = rate // 20, rate // 40

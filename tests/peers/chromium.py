@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from playwright.async_api import Browser, Page, Route, async_playwright
+from playwright.async_api import Error as PlaywrightError
 
 from . import audio
 
@@ -117,16 +118,16 @@ class Caller:
         return await self.heard(start_s)
 
     async def wait_tone(self, frequency_hz: float, *, timeout_s: float = 5.0) -> float:
-        """Until the last 200 ms it played are this tone; `time.monotonic()`."""
+        """Until the last 250 ms it played are this tone, and steady; `time.monotonic()`."""
         deadline = time.monotonic() + timeout_s
-        found = 0.0
-        while time.monotonic() < deadline:
-            pcm, rate = await self.heard(max(0.0, await self.position_s() - 0.2))
-            found = audio.dominant_frequency(pcm, rate)
-            if abs(found - frequency_hz) < 0.02 * frequency_hz:
+        while True:
+            pcm, rate = await self.heard(max(0.0, await self.position_s() - 0.25))
+            if audio.is_steady(pcm, rate, frequency_hz):
                 return time.monotonic()
+            if time.monotonic() > deadline:
+                found = audio.measure(pcm, rate)
+                raise TimeoutError(f"no steady {frequency_hz:.0f} Hz in {timeout_s} s, at last {found}")
             await self.page.wait_for_timeout(20)
-        raise TimeoutError(f"heard {found:.0f} Hz instead of {frequency_hz:.0f} Hz for {timeout_s} s")
 
     async def state(self) -> dict[str, Any]:
         """Connection state, statistics of the inbound audio, and the events with the page's time in ms."""
@@ -157,4 +158,7 @@ async def caller(process: Browser, url: str) -> AsyncIterator[Caller]:
         yield page
         await page.close()
     finally:
+        # A context that is closed with its pages does not let them say close_notify.
+        with contextlib.suppress(PlaywrightError):  # closed already, or it has no connection
+            await page.page.evaluate("pc.close()")
         await context.close()

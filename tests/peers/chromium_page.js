@@ -66,8 +66,11 @@ async function connect(codec) {
     transceiver.setCodecPreferences(wanted);
   }
   channel = pc.createDataChannel('events');
-  channel.onmessage = ({data}) => events.push({at: performance.now(), ...JSON.parse(data)});
+  channel.onmessage = ({data}) => events.push({...JSON.parse(data), came: performance.now()});
+  const known = new Set();
   pc.ontrack = ({track}) => {
+    if (known.has(track)) return;  // told again, as when a call comes back from hold
+    known.add(track);
     document.querySelector('audio').srcObject = new MediaStream([track]);
     record(track);
   };
