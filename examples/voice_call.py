@@ -13,7 +13,6 @@ import asyncio
 import sys
 
 from aiortc.contrib.media import MediaPlayer, MediaRecorder
-
 from sdpserver_client import AsyncWebRtcClient, SdpServerClientError
 
 

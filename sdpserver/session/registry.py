@@ -70,7 +70,7 @@ class Sessions:
             raise Conflict("this session_id is taken", reason="session_exists", session_id=session_id)
         session = self._create(request, session_id=session_id, owner=owner)
         try:
-            await session.dial()
+            await session.wait_dialled()
             if (states := _WAIT_FOR.get(session.options.wait_for)) is not None:
                 await session.wait_for_call(states)
             return session.answer()

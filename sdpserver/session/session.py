@@ -30,6 +30,9 @@ END_TONE_S = 3.0
 LEG_CLOSE_S = 1.0
 """close_notify is one datagram; a leg that takes longer to close is cut off."""
 
+DIAL_WAIT_S = 0.2
+"""How long an answer waits for the INVITE to leave: that takes milliseconds, unless the trunk has to be looked up."""
+
 EVENTS_CHANNEL = "events"
 
 
@@ -70,6 +73,7 @@ class Session:
         self._far_end: FarEnd | None = None
         self._group: asyncio.TaskGroup | None = None
         self._leg_tasks: dict[WebRtcLeg, asyncio.Task[None]] = {}
+        self._dialled: asyncio.Future[None] = loop.create_future()
         self._closing = asyncio.Event()
         self._closed = asyncio.Event()
         self._progress: list[asyncio.Future[None]] = []
@@ -96,7 +100,9 @@ class Session:
                 self._group = group
                 if self._leg is not None:
                     self._run_leg(self._leg)
+                dialling = group.create_task(self._dial(), name=f"dial {self.id}")
                 await self._closing.wait()
+                dialling.cancel()
                 self._final = self._describe()  # with the last figures of the legs
                 await self._close_leg(self._leg)
         except* Exception:
@@ -120,7 +126,11 @@ class Session:
             sip_status=self._end.sip_status if self._end else 0,
         )
         self._log.info("session closed", reason=reason, duration_s=self._duration_s)
-        self._fail_waiters(Conflict("the session was closed", reason="session_closed", session_id=self.id))
+        closed = Conflict("the session was closed", reason="session_closed", session_id=self.id)
+        self._fail_waiters(closed)
+        if not self._dialled.done():
+            self._dialled.set_exception(closed)
+            self._dialled.exception()  # whoever waits sees it; nobody has to
         if self._far_end is not None:
             self._far_end.hangup(reason)
 
@@ -209,10 +219,29 @@ class Session:
 
     # -- the call
 
-    async def dial(self) -> None:
-        """Reach the far end. The offer's handler awaits it, so a destination that SIP cannot express is its 400."""
-        if self._far_end is not None:
-            await self._far_end.dial()
+    async def _dial(self) -> None:
+        try:
+            if self._far_end is not None:
+                await self._far_end.dial()
+        except SdpServerError as exc:
+            if self._dialled.done():  # the answer is out: the call fails as any other
+                self.call_ended(CallEnd(reason=exc.reason, text=str(exc)))
+            else:
+                self._dialled.set_exception(exc)
+        else:
+            if not self._dialled.done():
+                self._dialled.set_result(None)
+
+    async def wait_dialled(self) -> None:
+        """Until the call is on its way, so that what SIP cannot express is the offer's 400, or for `DIAL_WAIT_S`.
+
+        :raises SdpServerError: the call cannot be made.
+        """
+        await asyncio.wait({self._dialled}, timeout=DIAL_WAIT_S)
+        if self._dialled.done():
+            self._dialled.result()
+        else:
+            self._dialled.set_result(None)
 
     def call_progressed(self, state: CallState, detail: dict[str, Any]) -> None:
         self._set_call_state(state)

@@ -150,9 +150,13 @@ async def test_a_session_connects_presses_keys_holds_and_closes(chromium: Browse
             const session = await new WebRTCSDPClient().setupSession({ to: "echo", onEvent });
             await session.connected;
             session.sendDtmf("12");
-            await session.setDirection("inactive");
+            const renegotiated = new Promise((resolve) =>
+                session.addEventListener("event", ({ detail }) => detail.data.direction === "sendrecv" && resolve()));
+            const holding = session.setDirection("inactive");
+            await Promise.all([holding, session.negotiate(), session.negotiate()]);
             const held = session.pc.getTransceivers()[0].currentDirection;
             await session.setDirection("sendrecv");
+            await renegotiated;
             const resumed = session.pc.getTransceivers()[0].currentDirection;
             await session.restartIce();
             await session.close();

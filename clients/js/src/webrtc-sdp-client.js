@@ -5,6 +5,7 @@
   "use strict";
 
   const EVENTS_CHANNEL = "events";
+  const RESTART_AFTER_MS = [0, 1000, 3000];
 
   /** A request that failed. `code` is the HTTP status, 0 when no reply came (`reason`: network, timeout, aborted). */
   class SdpServerError extends Error {
@@ -164,7 +165,7 @@
         session.microphone = microphone;
         session.listen();
         const kept = storageKey && Session.kept(storageKey);
-        await session.negotiate(kept ?? { sessionId: options.sessionId }, Boolean(kept));
+        await session.open(kept ?? { sessionId: options.sessionId, resumeToken: options.resumeToken }, Boolean(kept));
         return session;
       } catch (error) {
         if (session.id) this.closeSession(session.id, "setup_failed").catch(() => {});
@@ -180,6 +181,7 @@
     #client;
     #options;
     #restarting = false;
+    #negotiating = Promise.resolve();
     #onPageHide = () => {
       if (!this.#options.storageKey) this.#client.closeSession(this.id, "page_closed", { keepalive: true }).catch(() => {});
     };
@@ -252,34 +254,51 @@
       if (!this.#restarting) this.#finish(this.closeReason ?? "closed");
     }
 
-    /** Offer, also again for a living session. A kept one that is gone by now is replaced by a new one. */
-    async negotiate(kept = this, resuming = true) {
-      const { pc } = this;
-      const { to, call, metadata, signal } = this.#options;
-      await pc.setLocalDescription();
-      const resume = { sessionId: kept.sessionId ?? kept.id, resumeToken: kept.resumeToken };
-      let answer;
+    /** The first offer, for a new session or a kept one. A kept one that is gone by now is replaced by a new one. */
+    async open(resume, kept) {
+      const { signal } = this.#options;
       try {
-        answer = await this.#client.sendOffer(pc.localDescription, { to, call, metadata, signal, ...resume });
-        this.resumed = resuming;
+        await this.#offer({ ...resume, signal });
+        this.resumed = kept;
       } catch (error) {
-        if (!resuming || this.id || ![404, 409].includes(error.code)) throw error;
-        answer = await this.#client.sendOffer(pc.localDescription, { to, call, metadata, signal });
+        if (!kept || ![404, 409].includes(error.code)) throw error;
+        await this.#offer({ signal });
       }
+    }
+
+    async #offer(options) {
+      const { to, call, metadata } = this.#options;
+      await this.pc.setLocalDescription();
+      const answer = await this.#client.sendOffer(this.pc.localDescription, { to, call, metadata, ...options });
       this.id = answer.sessionId;
       this.resumeToken = answer.resumeToken;
       this.call = answer.call;
       this.#keep({ sessionId: this.id, resumeToken: this.resumeToken });
-      await pc.setRemoteDescription(answer.sdp);
+      await this.pc.setRemoteDescription(answer.sdp);
     }
 
-    /** A new path for the same call: what to do after a change of network. */
+    /** Offer again, after a change of tracks or directions; one at a time. The call itself is not touched. */
+    negotiate() {
+      const turn = () => this.#offer({ sessionId: this.id, resumeToken: this.resumeToken });
+      this.#negotiating = this.#negotiating.then(turn, turn);
+      return this.#negotiating;
+    }
+
+    /** A new path for the same call: what to do after a change of network. Without a reply it is tried again. */
     async restartIce() {
       if (this.closed || this.#restarting) return;
       this.#restarting = true;
       try {
-        this.pc.restartIce();
-        await this.negotiate();
+        for (const [tries, wait] of RESTART_AFTER_MS.entries()) {
+          await new Promise((resolve) => setTimeout(resolve, wait));
+          if (this.closed) return;
+          try {
+            this.pc.restartIce();
+            return await this.negotiate();
+          } catch (error) {
+            if (error.code !== 0 || tries + 1 === RESTART_AFTER_MS.length) throw error;
+          }
+        }
       } finally {
         this.#restarting = false;
       }
