@@ -24,7 +24,7 @@ from aiortc.rtcdtlstransport import (
     State,
     certificate_digest,
 )
-from aiortc.rtcsctptransport import Chunk, DataChunk, RTCSctpCapabilities, SackChunk
+from aiortc.rtcsctptransport import Chunk, DataChunk, ForwardTsnChunk, RTCSctpCapabilities, SackChunk
 from OpenSSL import SSL
 
 from sdpserver import _media
@@ -381,6 +381,12 @@ class SctpTransport(RTCSctpTransport):
         ):
             return  # not acknowledged: an honest peer slows down and sends it again
         await super()._receive_data_chunk(chunk)
+
+    async def _receive_forward_tsn_chunk(self, chunk: ForwardTsnChunk) -> None:
+        # Each stream that it names is kept, and all that are kept are gone through each time.
+        if len(self._inbound_streams.keys() | {stream for stream, _ in chunk.streams}) > MAX_STREAMS:
+            return
+        await super()._receive_forward_tsn_chunk(chunk)
 
     async def _receive_sack_chunk(self, chunk: SackChunk) -> None:
         # aiortc counts through each gap block; a few hundred of 65,535 would hold the event loop for seconds.

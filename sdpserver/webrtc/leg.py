@@ -168,17 +168,16 @@ class WebRtcLeg:
 
         The media leg stays until `close`, so that whoever wires legs up may still name it.
         """
-        try:
-            await self._checked.wait()
-            if not self._closed:
-                await self._associate()
-        except asyncio.CancelledError:
-            raise
-        except Exception as exc:
-            log.exception("WebRTC leg failed")
-            self._dtls_failed(repr(exc))
-        finally:
-            await self._disconnect()
+        with structlog.contextvars.bound_contextvars(leg=self.media.id):
+            try:
+                await self._checked.wait()
+                if not self._closed:
+                    await self._associate()
+            except Exception:
+                log.exception("WebRTC leg failed")
+                self._dtls_failed("internal error")
+            finally:
+                await self._disconnect()
 
     async def _associate(self) -> None:
         self._dtls_state = "connecting"
@@ -209,7 +208,7 @@ class WebRtcLeg:
 
     async def _open_channels(self) -> None:
         section = self._negotiated.data_section
-        if section is None:
+        if section is None or self._dtls.state != "connected":
             return
         self._sctp = SctpTransport(self._dtls, SCTP_PORT, self._on_data_channel)
         await self._sctp.connect(remote_port=section.sctp_port, max_message_octets=section.max_message_octets)
@@ -265,7 +264,7 @@ class WebRtcLeg:
             case LegEvent.ICE_SELECTED:
                 self._ice_state = "connected"
                 self._remote_address = data.decode()
-                log.debug("client moved", remote_address=self._remote_address)
+                log.debug("client moved", leg=self.media.id, remote_address=self._remote_address)
             case LegEvent.ICE_TIMEOUT:
                 self._ice_state = "disconnected"
                 self._emit(WebRtcEvent.GONE, f"no ICE check for {ICE_TIMEOUT_S:.0f} s")

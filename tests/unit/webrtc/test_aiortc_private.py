@@ -19,11 +19,12 @@ from aiortc import (
     rtcdtlstransport,
     rtcsctptransport,
 )
-from aiortc.rtcsctptransport import DataChunk, SackChunk
+from aiortc.rtcsctptransport import DataChunk, ForwardTsnChunk, SackChunk
 from peers.waiting import until
 
 from sdpserver.webrtc.aiortc_private import (
     MAX_INBOUND,
+    MAX_STREAMS,
     RESEND_AFTER_S,
     Certificate,
     DtlsTransport,
@@ -62,6 +63,7 @@ def test_the_aiortc_in_use_is_the_pinned_one() -> None:
         (RTCDtlsTransport, "_send_data", ["self", "data"]),
         (RTCSctpTransport, "_handle_data", ["self", "data"]),
         (RTCSctpTransport, "_receive_data_chunk", ["self", "chunk"]),
+        (RTCSctpTransport, "_receive_forward_tsn_chunk", ["self", "chunk"]),
         (RTCSctpTransport, "_receive_sack_chunk", ["self", "chunk"]),
         (RTCSctpTransport, "_send_chunk", ["self", "chunk"]),
         (RTCSctpTransport, "_abort", ["self"]),
@@ -292,6 +294,18 @@ async def test_a_sack_of_what_was_never_sent_costs_nothing() -> None:
         await channels.sctp_server._receive_sack_chunk(sack)
         assert asyncio.get_running_loop().time() - started < 0.05
         assert channels.sctp_server.state == "connected"
+
+
+async def test_streams_that_are_only_skipped_are_not_collected_without_bound() -> None:
+    async with Channels() as channels:
+        await channels.open()
+        server = channels.sctp_server
+        for first in range(0, 60000, 250):
+            chunk = ForwardTsnChunk()
+            chunk.cumulative_tsn = ((server._last_received_tsn or 0) + 1) % 2**32
+            chunk.streams = [(stream, 0) for stream in range(first, first + 250)]
+            await server._receive_forward_tsn_chunk(chunk)
+        assert len(server._inbound_streams) <= MAX_STREAMS
 
 
 async def test_fragments_that_never_end_are_not_collected_without_bound() -> None:
