@@ -162,3 +162,11 @@ def test_a_blocking_session_runs_its_connection_in_a_thread(gateway: ServerProce
         session.wait_connected()
         assert session.audio is not None
         assert session.call.to == "tone"
+
+
+def test_a_blocking_client_closes_the_sessions_that_it_made(gateway: ServerProcess) -> None:
+    client = WebRtcClient(gateway.url)
+    session = client.setup_session(audio=Silence(), to="echo")
+    client.close()
+    session.close()
+    assert gateway.open_sessions() == []

@@ -229,6 +229,7 @@ class WebRtcClient:
         self._http = httpx.Client(**self._settings.client_arguments())
         self._loop_thread = contextlib.ExitStack()
         self._portal: BlockingPortal | None = None
+        self._sessions: list[Session] = []
         self._sessions_client: AsyncWebRtcClient | None = None
 
     def _run(self, operation: Operation[T], timeout_s: float | None) -> T:
@@ -319,7 +320,9 @@ class WebRtcClient:
                 timeout_s=timeout_s,
             )
 
-        return Session(portal.call(set_up), portal)
+        session = Session(portal.call(set_up), portal)
+        self._sessions.append(session)
+        return session
 
     def _start_loop(self) -> tuple[BlockingPortal, AsyncWebRtcClient]:
         """The thread for peer connections, which need a running loop; made with the first session."""
@@ -339,7 +342,11 @@ class WebRtcClient:
         )
 
     def close(self) -> None:
-        """Close the connections to the server and end the thread. Close sessions first. Idempotent."""
+        """Close what `setup_session` made, whose thread ends here, and the connections to the server. Idempotent."""
+        for session in self._sessions:
+            with contextlib.suppress(SdpServerClientError):
+                session.close()
+        self._sessions.clear()
         if self._portal is not None and self._sessions_client is not None:
             self._portal.call(self._sessions_client.aclose)
             self._portal = self._sessions_client = None

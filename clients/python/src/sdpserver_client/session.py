@@ -264,6 +264,7 @@ class Session:
     def __init__(self, session: AsyncSession, portal: BlockingPortal) -> None:
         self._session = session
         self._portal = portal
+        self._done = False
 
     @property
     def pc(self) -> PeerConnection:
@@ -338,7 +339,9 @@ class Session:
 
         :raises SdpServerClientError: the server could not be told; the connection is closed all the same.
         """
-        self._portal.call(self._session.close, reason)
+        if not self._done:
+            self._done = True
+            self._portal.call(self._session.close, reason)
 
     def __enter__(self) -> Self:
         return self
