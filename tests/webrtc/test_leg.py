@@ -301,7 +301,7 @@ async def test_a_lost_flight_is_sent_again_after_100_ms(client: Client, gateway:
     await gateway.wait(WebRtcEvent.CONNECTED, timeout_s=2)
     (lost_at, lost), (again_at, again) = sent[:2]
     assert lost == again
-    assert 0.09 < again_at - lost_at < 0.2
+    assert 0.09 < again_at - lost_at < 0.95  # OpenSSL would do it after 1 s
     await client.wait_tone(1000)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import struct
+import time
 from collections.abc import Callable
 from importlib import metadata
 from typing import Any
@@ -34,6 +35,8 @@ from sdpserver.webrtc.aiortc_private import (
 
 from .dtls_pair import End, connect, pair
 
+OPENSSL_S = 0.95
+"""Just before OpenSSL would send it again by itself."""
 MOVED = f"aiortc {aiortc.__version__} moved a private name; adapt sdpserver/webrtc/aiortc_private.py"
 
 
@@ -188,9 +191,9 @@ async def test_a_lost_flight_is_sent_again_after_100_ms(loser: str, number: int)
     assert await connect(client, server) == (True, True)
     # The client is done only with the server's last flight; the server may be before its own has arrived.
     took = asyncio.get_running_loop().time() - started
-    assert RESEND_AFTER_S[0] * 0.95 < took < RESEND_AFTER_S[0] * 2.5
+    assert RESEND_AFTER_S[0] * 0.95 < took < OPENSSL_S
     (lost_at, lost), (again_at, _) = end.sent[number], next(pair for pair in end.sent[number + 1 :])
-    assert RESEND_AFTER_S[0] * 0.95 < again_at - lost_at < RESEND_AFTER_S[0] * 2
+    assert RESEND_AFTER_S[0] * 0.95 < again_at - lost_at < OPENSSL_S
     assert lost in [datagram for _, datagram in end.sent[number + 1 :]]
     await client.dtls.disconnect()
     await server.dtls.disconnect()
@@ -290,9 +293,9 @@ async def test_a_sack_of_what_was_never_sent_costs_nothing() -> None:
         sack = SackChunk()
         sack.cumulative_tsn = channels.sctp_server._last_sacked_tsn
         sack.gaps = [(1, 65535)] * 350
-        started = asyncio.get_running_loop().time()
+        started = time.thread_time()
         await channels.sctp_server._receive_sack_chunk(sack)
-        assert asyncio.get_running_loop().time() - started < 0.05
+        assert time.thread_time() - started < 0.05
         assert channels.sctp_server.state == "connected"
 
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import re
 import time
+from collections.abc import Iterator
 
 import pytest
 from aiortc.sdp import SessionDescription
@@ -42,6 +44,19 @@ def media_lines(sdp: str) -> list[str]:
 
 def section_of(sdp: str, index: int) -> str:
     return "m=" + sdp.split("\r\nm=")[index + 1]
+
+
+@contextlib.contextmanager
+def cpu_time() -> Iterator[list[float]]:
+    """Of this thread, in seconds; without garbage collections, which are of what other tests left."""
+    used_s: list[float] = []
+    gc.disable()
+    started = time.thread_time()
+    try:
+        yield used_s
+    finally:
+        used_s.append(time.thread_time() - started)
+        gc.enable()
 
 
 def refusal(sdp: str) -> str:
@@ -405,13 +420,14 @@ def shuffled(draw: st.DrawFn) -> str:
 @example("v=0\n" + "a=ssrc:1 x\n" * 499)
 @example("v=0\no=- 1 1 IN IP4 x\n" + "m=audio 9 UDP/TLS/RTP/SAVPF 0\n" * 16)
 def test_no_text_raises_anything_but_bad_request_or_writes_a_line_of_ours(text: str) -> None:
-    started = time.perf_counter()
-    try:
-        found = negotiated(text)
-    except BadRequest:
+    with cpu_time() as used_s:
+        try:
+            found = negotiated(text)
+        except BadRequest:
+            found = None
+    assert used_s[0] < 0.02
+    if found is None:
         return
-    finally:
-        assert time.perf_counter() - started < 0.1  # of which 0.02 are ours on an idle machine
     written = write_answer(found, LOCAL, version=1)
     assert written.isascii()
     allowed = re.compile(
@@ -429,12 +445,10 @@ def test_no_text_raises_anything_but_bad_request_or_writes_a_line_of_ours(text: 
 def test_an_answer_takes_a_small_part_of_its_budget(name: str) -> None:
     sdp = captured(name)
     answer(sdp)
-    times = []
-    for _ in range(50):
-        started = time.perf_counter()
-        answer(sdp)
-        times.append(time.perf_counter() - started)
-    assert sorted(times)[25] < 0.0025
+    with cpu_time() as used_s:
+        for _ in range(50):
+            answer(sdp)
+    assert used_s[0] / 50 < 0.0025
 
 
 @pytest.mark.parametrize(
@@ -449,10 +463,6 @@ def test_an_answer_takes_a_small_part_of_its_budget(name: str) -> None:
     ],
 )
 def test_the_largest_offers_take_less_than_20_ms(sdp: str) -> None:
-    times = []
-    for _ in range(5):
-        started = time.perf_counter()
-        with contextlib.suppress(BadRequest):
-            answer(sdp)
-        times.append(time.perf_counter() - started)
-    assert min(times) < 0.02
+    with cpu_time() as used_s, contextlib.suppress(BadRequest):
+        answer(sdp)
+    assert used_s[0] < 0.02
