@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
@@ -9,7 +10,13 @@ from pathlib import Path
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of all threads, also of ended ones (proc(5), fields 14 and 15 of stat)."""
+    """User and system time of all its threads, to the ns where the kernel tells (schedstat), else to the tick (stat).
+
+    A thread that ends between two calls takes its schedstat time along; the servers here keep theirs.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        tasks = Path(f"/proc/{pid}/task").iterdir()
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

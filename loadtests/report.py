@@ -1,0 +1,133 @@
+"""The figures as Markdown, ready for the README."""
+
+from __future__ import annotations
+
+from typing import Any
+
+TARGETS = {
+    "ratio": 0.4,
+    "mb_per_call": 0.6,
+    "answer_p50_ms": 5,
+    "answer_p99_ms": 20,
+    "chromium_connected_ms": 40,
+    "chromium_audio_ms": 120,
+}
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _pairs(results: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Ours and rtpengine's of the same case."""
+    key = ("calls", "profile", "codecs", "pattern")
+    theirs = {tuple(r[k] for k in key): r for r in results if r["server"] == "rtpengine"}
+    return [(r, theirs[tuple(r[k] for k in key)]) for r in results if r["server"] == "sdpserver"]
+
+
+def _delay(result: dict[str, Any]) -> str:
+    """Mean and p99 of both directions in ms."""
+    to_srtp, to_rtp = result["delay_to_srtp_us"], result["delay_to_rtp_us"]
+    return " / ".join(f"{way['mean'] / 1000:.2f}, {way['p99'] / 1000:.2f}" for way in (to_srtp, to_rtp))
+
+
+def live_calls(results: list[dict[str, Any]]) -> str:
+    rows = []
+    for ours, theirs in _pairs(results):
+        ratio = ours["cpu_percent_per_call"] / theirs["cpu_percent_per_call"]
+        rows.append(
+            [
+                str(ours["calls"]),
+                ours["codecs"],
+                ours["profile"],
+                ours["pattern"],
+                f"{ours['cpu_percent_per_call']:.3f} %",
+                f"{theirs['cpu_percent_per_call']:.3f} %",
+                f"**{ratio:.2f}**",
+                f"{ours['rss_mb_per_call']:.2f} / {theirs['rss_mb_per_call']:.2f}",
+                _delay(ours),
+                _delay(theirs),
+                f"{ours['packets_lost']} of {ours['packets_sent']} / "
+                f"{theirs['packets_lost']} of {theirs['packets_sent']}",
+            ]
+        )
+    header = [
+        "calls",
+        "codecs",
+        "SRTP",
+        "arrivals",
+        "CPU per call",
+        "rtpengine",
+        "ratio",
+        "MB per call, ours / rtpengine",
+        "delay in ms: mean, p99 to SRTP / to RTP",
+        "rtpengine's delay",
+        "lost, ours / rtpengine",
+    ]
+    return _table(header, rows)
+
+
+def _times(figures: dict[str, Any]) -> str:
+    if not figures["count"]:
+        return "none"
+    return f"p50 {figures['p50']:.1f} ms, p99 {figures['p99']:.1f} ms, largest {figures['max']:.1f} ms"
+
+
+def _errors(errors: dict[str, int]) -> str:
+    return "; ".join(f"{count} x {text}" for text, count in errors.items()) or "no errors"
+
+
+def set_ups(figures: dict[str, Any]) -> str:
+    rows: list[list[str]] = []
+    if offers := figures.get("offer_to_answer"):
+        what = f"offer to answer, {offers['rate_per_s']:g} a second for {offers['seconds']:g} s"
+        rows.append([what, f"{_times(offers['answer_ms'])}; {_errors(offers['errors'])}"])
+    for name, times in figures.get("first_audio", {}).items():
+        rows.append([f"offer to connected, `{name}`", _times(times["connected_ms"])])
+        rows.append([f"offer to first SRTP packet back, `{name}`", _times(times["first_audio_ms"])])
+    if chromium := figures.get("chromium"):
+        version = chromium["chromium"]
+        rows.append([f"Chromium {version}, POST to connected", _times(chromium["connected_ms"])])
+        rows.append([f"Chromium {version}, POST to hearing its own tone", _times(chromium["two_way_audio_ms"])])
+    if rate := figures.get("setup_rate"):
+        what = f"{rate['rate_per_s']:g} set-ups a second for {rate['seconds']:g} s"
+        rows.append([f"{what}, POST to SIP answer", f"{_times(rate['answered_ms'])}; {_errors(rate['errors'])}"])
+        rows.append([f"{what}, {rate['connect_per_s']:g} of them to connected", _times(rate["connected_ms"])])
+        rows.append([f"{what}, close", _times(rate["closed_ms"])])
+    return _table(["what", "measured"], rows)
+
+
+def targets(figures: dict[str, Any]) -> str:
+    """Each promised figure, and whether it was reached."""
+    rows: list[list[str]] = []
+
+    def row(what: str, value: float, limit: float, unit: str) -> None:
+        rows.append([what, f"{value:.2f} {unit}", f"{limit:g} {unit}", "yes" if value <= limit else "**no**"])
+
+    for ours, theirs in _pairs(figures.get("live_calls", [])):
+        case = f"{ours['calls']} calls, {ours['codecs']}, {ours['profile']}, {ours['pattern']}"
+        if ours["calls"] >= 200 and ours["codecs"] == "PCMU-PCMU":
+            ratio = ours["cpu_percent_per_call"] / theirs["cpu_percent_per_call"]
+            row(f"CPU, share of rtpengine's: {case}", ratio, TARGETS["ratio"], "")
+            row(f"memory a call: {case}", ours["rss_mb_per_call"], TARGETS["mb_per_call"], "MB")
+    if (offers := figures.get("offer_to_answer")) and offers["answer_ms"]["count"]:
+        row("answer, p50", offers["answer_ms"]["p50"], TARGETS["answer_p50_ms"], "ms")
+        row("answer, p99", offers["answer_ms"]["p99"], TARGETS["answer_p99_ms"], "ms")
+    if chromium := figures.get("chromium"):
+        connected, audio = chromium["connected_ms"]["p50"], chromium["two_way_audio_ms"]["p50"]
+        row("Chromium connected, median", connected, TARGETS["chromium_connected_ms"], "ms")
+        row("Chromium two-way audio, median", audio, TARGETS["chromium_audio_ms"], "ms")
+    if rate := figures.get("setup_rate"):
+        row("set-ups with an error", sum(rate["errors"].values()), 0, "")
+    return _table(["promised", "measured", "limit", "reached"], rows)
+
+
+def markdown(figures: dict[str, Any]) -> str:
+    parts = [f"Machine: {figures['machine']}; load before the run {figures['load_before']:.2f}; {figures['date']}."]
+    if figures.get("live_calls"):
+        parts.append(live_calls(figures["live_calls"]))
+    if figures.keys() & {"offer_to_answer", "first_audio", "chromium", "setup_rate"}:
+        parts.append(set_ups(figures))
+    parts.append(targets(figures))
+    return "\n\n".join(parts) + "\n"
