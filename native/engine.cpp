@@ -80,7 +80,7 @@ const Engine::Entry& Engine::webrtc_entry(LegId leg) const {
 
 template <typename Change>
 void Engine::post(LegId leg, Change change) {
-    entry(leg).worker->post([leg, change = std::move(change)](Worker& worker) {
+    entry(leg).worker->post(leg, [leg, change = std::move(change)](Worker& worker) {
         if (Leg* found = worker.leg(leg)) change(worker, *found);
     });
 }
@@ -91,7 +91,7 @@ LegId Engine::create_webrtc_leg(size_t worker, IceCredentials local, IceCredenti
     const LegId id = ++last_leg_;
     const auto figures = std::make_shared<LegFigures>();
     legs_.emplace(id, Entry{.worker = &owner, .figures = figures, .webrtc = true});
-    owner.post([id, figures, ice = std::move(ice)](Worker& on) { on.add_webrtc_leg(id, figures, ice); });
+    owner.post(id, [id, figures, ice = std::move(ice)](Worker& on) { on.add_webrtc_leg(id, figures, ice); });
     return id;
 }
 
@@ -102,14 +102,14 @@ std::pair<LegId, uint16_t> Engine::create_rtp_leg(size_t worker) {
     const LegId id = ++last_leg_;
     const auto figures = std::make_shared<LegFigures>();
     legs_.emplace(id, Entry{.worker = &owner, .figures = figures, .webrtc = false});
-    owner.post([id, figures, sockets](Worker& on) { on.add_rtp_leg(id, figures, std::move(*sockets)); });
+    owner.post(id, [id, figures, sockets](Worker& on) { on.add_rtp_leg(id, figures, std::move(*sockets)); });
     return {id, port};
 }
 
 void Engine::remove_leg(LegId leg) {
     const auto found = legs_.find(leg);
     if (found == legs_.end()) return;
-    found->second.worker->post([leg](Worker& worker) { worker.remove_leg(leg); });
+    found->second.worker->post(leg, [leg](Worker& worker) { worker.remove_leg(leg); });
     legs_.erase(found);
 }
 
@@ -151,6 +151,7 @@ void Engine::set_rtp_remote(LegId leg, const std::string& ip, uint16_t rtp_port,
     std::optional<SocketAddress> rtcp;
     if (rtp_port != 0) {
         rtp = address_of(ip, rtp_port);
+        if (!ports_->reaches(*rtp)) throw std::invalid_argument("an IPv6 peer, but RTP legs are on IPv4: " + ip);
         if (rtp->is_unspecified()) {
             rtp.reset();  // c=0.0.0.0: nowhere to send to (RFC 3264 section 8.4)
         } else if (rtcp_port != 0) {

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <string>
 #include <system_error>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -26,6 +27,7 @@ enum class EventKind : uint8_t {
     first_rtp_received,
     first_rtp_sent,
     media_timeout,
+    failed,
 };
 
 struct Event {
@@ -50,16 +52,16 @@ inline void clear_eventfd(const FileDescriptor& fd) {
 
 class EventQueue {
    public:
-    /// DTLS datagrams beyond this many waiting events are dropped, as a full socket buffer would: a peer that sends faster
-    /// than Python reads must not fill the memory. Other events are few and always kept.
-    static constexpr size_t kMaxWaiting = 8192;
+    /// DTLS datagrams of a leg beyond this many waiting are dropped, as a full socket buffer would: a peer that sends faster
+    /// than Python reads must fill neither the memory nor the place of others. Other events are few and always kept.
+    static constexpr size_t kMaxDtlsWaiting = 64;
 
     int fd() const { return fd_.get(); }
 
     /// False: dropped.
     bool push(Event event) {
         const std::lock_guard lock(mutex_);
-        if (events_.size() >= kMaxWaiting && event.kind == EventKind::dtls) return false;
+        if (event.kind == EventKind::dtls && ++dtls_waiting_[event.leg] > kMaxDtlsWaiting) return false;
         if (events_.empty() && fd_) raise_eventfd(fd_);
         events_.push_back(std::move(event));
         return true;
@@ -67,6 +69,7 @@ class EventQueue {
     std::vector<Event> take() {
         const std::lock_guard lock(mutex_);
         if (fd_) clear_eventfd(fd_);
+        dtls_waiting_.clear();
         return std::exchange(events_, {});
     }
     void close() {
@@ -78,6 +81,7 @@ class EventQueue {
     std::mutex mutex_;
     FileDescriptor fd_ = make_eventfd();
     std::vector<Event> events_;
+    std::unordered_map<LegId, size_t> dtls_waiting_;
 };
 
 }  // namespace sdpserver

@@ -22,7 +22,9 @@ std::string random_cname() {
 }
 
 /// 0.5 to 1.5 times the mean (RFC 3550 section 6.2).
-TimeNs randomised(TimeNs mean) { return mean / 2 + static_cast<TimeNs>(random_u32()) * mean / 0x1'0000'0000; }
+TimeNs randomised(TimeNs mean) {
+    return mean / 2 + static_cast<TimeNs>(random_u32() * 0x1p-32 * static_cast<double>(mean));
+}
 
 /// 1/65536 s, as reports count delays.
 double ntp_units_to_ms(uint32_t units) { return units * 1000.0 / 65536.0; }
@@ -68,24 +70,32 @@ void Leg::set_keys(SrtpProfile profile, ConstBytes send_master, ConstBytes recei
 void Leg::set_timeouts(WorkerContext& context, TimeNs ice_timeout, TimeNs media_timeout) {
     ice_timeout_ = ice_timeout;
     media_timeout_ = media_timeout;
-    timers_[static_cast<size_t>(Timer::ice_timeout)] = timers_[static_cast<size_t>(Timer::media_timeout)] = 0;
     if (last_check_ != 0) {
         last_check_ = context.now;
-        restart_timeout(context, Timer::ice_timeout, ice_timeout_, context.now);
+        start_timeout(context, Timer::ice_timeout, ice_timeout_, context.now);
     }
     last_media_ = context.now;
-    restart_timeout(context, Timer::media_timeout, media_timeout_, context.now);
+    start_timeout(context, Timer::media_timeout, media_timeout_, context.now);
 }
 
-void Leg::restart_timeout(WorkerContext& context, Timer timer, TimeNs limit, TimeNs since) {
-    if (limit > 0) context.timers.set(timers_, id_, timer, since + limit);
+/// A timer that runs already is left alone if it is early enough: when it is due, it looks and runs on. So neither
+/// packets nor commands, however many, add to the heap.
+void Leg::start_timeout(WorkerContext& context, Timer timer, TimeNs limit, TimeNs since) {
+    if (limit == 0 || (due(timer) != 0 && due(timer) <= since + limit)) return;
+    context.timers.set(timers_, id_, timer, since + limit);
+}
+
+/// RTP or RTCP has come.
+void Leg::heard(WorkerContext& context) {
+    last_media_ = context.now;
+    if (due(Timer::media_timeout) == 0) start_timeout(context, Timer::media_timeout, media_timeout_, context.now);
 }
 
 void Leg::send_nothing() {
     if (source_ != nullptr) std::erase(source_->sinks_, this);
     source_ = nullptr;
     tone_.reset();
-    timers_[static_cast<size_t>(Timer::frame)] = 0;
+    due(Timer::frame) = 0;
     outbound_.detach();
 }
 
@@ -116,7 +126,7 @@ void Leg::leave(WorkerContext& context) {
 void Leg::on_check(WorkerContext& context) {
     const bool first = last_check_ == 0;
     last_check_ = context.now;
-    if (first) restart_timeout(context, Timer::ice_timeout, ice_timeout_, context.now);
+    if (first) start_timeout(context, Timer::ice_timeout, ice_timeout_, context.now);
 }
 
 void Leg::on_shared_datagram(WorkerContext& context, Bytes datagram) {
@@ -129,10 +139,9 @@ void Leg::on_shared_datagram(WorkerContext& context, Bytes datagram) {
 
 void Leg::on_own_datagram(WorkerContext& context, Transport::Component component, const SocketAddress& source,
                           Bytes datagram) {
+    if (transport_.multiplexed() && datagram.size() > 1 && is_rtcp(datagram)) component = Transport::Component::rtcp;
     if (transport_.check_source(component, source) == Transport::Verdict::dropped) return;
-    if (datagram.size() < 8) {
-        figures_->dropped_malformed.add(1);
-    } else if (component == Transport::Component::rtcp || (transport_.multiplexed() && is_rtcp(datagram))) {
+    if (component == Transport::Component::rtcp) {
         on_rtcp(context, datagram, &source);
     } else {
         on_rtp(context, datagram, &source);
@@ -147,9 +156,7 @@ void Leg::on_rtp(WorkerContext& context, Bytes datagram, const SocketAddress* le
     if (format == nullptr) return figures_->dropped_payload_type.add(1);
     if (learn != nullptr) transport_.learn_rtp(*learn);
 
-    const bool silent = media_timeout_ > 0 && timers_[static_cast<size_t>(Timer::media_timeout)] == 0;
-    last_media_ = context.now;
-    if (silent) restart_timeout(context, Timer::media_timeout, media_timeout_, context.now);
+    heard(context);
     if (!receives_) {
         for (Leg* sink : sinks_) sink->outbound_.detach();
         return figures_->dropped_direction.add(1);
@@ -160,7 +167,13 @@ void Leg::on_rtp(WorkerContext& context, Bytes datagram, const SocketAddress* le
     }
     start_reports(context);
     measure(context, *packet, *format);
-    for (Leg* sink : sinks_) sink->outbound_.forward(context, id_, *packet, *format);
+    forward_to_sinks(context, *packet, *format);
+}
+
+void Leg::forward_to_sinks(WorkerContext& context, const RtpPacket& packet, const Format& format) {
+    for (Leg* sink : sinks_) {
+        if (sink->outbound_.forward(context, id_, packet, format)) sink->start_reports(context);
+    }
 }
 
 void Leg::measure(WorkerContext& context, const RtpPacket& packet, const Format& format) {
@@ -176,6 +189,7 @@ void Leg::measure(WorkerContext& context, const RtpPacket& packet, const Format&
     if (!reception_ || reception_->ssrc() != packet.ssrc) {
         lost_before_ = figures_->packets_lost.get();
         reception_.emplace(packet.ssrc, packet.sequence);
+        presses_ = {};
     }
     reception_->received(packet, event ? 0 : format.clock_rate_hz, context.now);
     figures_->packets_lost.set(lost_before_ + reception_->lost());
@@ -188,9 +202,7 @@ void Leg::on_rtcp(WorkerContext& context, Bytes datagram, const SocketAddress* l
     if (!feedback) return figures_->dropped_malformed.add(1);
     if (learn != nullptr) transport_.learn_rtcp(*learn);
     figures_->rtcp_received.add(1);
-    const bool silent = media_timeout_ > 0 && timers_[static_cast<size_t>(Timer::media_timeout)] == 0;
-    last_media_ = context.now;
-    if (silent) restart_timeout(context, Timer::media_timeout, media_timeout_, context.now);
+    heard(context);
 
     if (feedback->sender_report && reception_ && feedback->sender_report->ssrc == reception_->ssrc()) {
         reception_->sender_report(feedback->sender_report->ntp_middle, context.now);
@@ -209,7 +221,7 @@ void Leg::on_rtcp(WorkerContext& context, Bytes datagram, const SocketAddress* l
 }
 
 void Leg::start_reports(WorkerContext& context) {
-    if (timers_[static_cast<size_t>(Timer::report)] != 0) return;
+    if (due(Timer::report) != 0) return;
     context.timers.set(timers_, id_, Timer::report, context.now + randomised(context.report_interval / 2));
 }
 
@@ -226,16 +238,25 @@ void Leg::send_report(WorkerContext& context, bool bye) {
     }
 }
 
+void Leg::on_timeout(WorkerContext& context, Timer timer, EventKind kind, TimeNs limit, TimeNs since) {
+    due(timer) = 0;
+    if (limit == 0) return;  // no longer wanted
+    if (context.now - since < limit) {
+        start_timeout(context, timer, limit, since);
+    } else {
+        context.events.push({kind, id_, context.now, {}});
+    }
+}
+
 void Leg::on_timer(WorkerContext& context, Timer timer) {
     switch (timer) {
         case Timer::frame: {
             if (!tone_) return;
             const TimeNs ptime = static_cast<TimeNs>(ptime_ms_) * kMillisecond;
-            TimeNs& due = timers_[static_cast<size_t>(Timer::frame)];
-            outbound_.send_tone(context, *tone_, ptime_ms_);
-            const TimeNs next = context.now - due > kMaxCatchUp ? context.now + ptime : due + ptime;
+            const TimeNs frame = due(Timer::frame);
+            if (outbound_.send_tone(context, *tone_, ptime_ms_)) start_reports(context);
+            const TimeNs next = context.now - frame > kMaxCatchUp ? context.now + ptime : frame + ptime;
             context.timers.set(timers_, id_, Timer::frame, next);
-            if (figures_->packets_sent.get() > 0) start_reports(context);
             return;
         }
         case Timer::report:
@@ -243,20 +264,10 @@ void Leg::on_timer(WorkerContext& context, Timer timer) {
             context.timers.set(timers_, id_, Timer::report, context.now + randomised(context.report_interval));
             return;
         case Timer::ice_timeout:
-            timers_[static_cast<size_t>(timer)] = 0;
-            if (context.now - last_check_ < ice_timeout_) {
-                restart_timeout(context, timer, ice_timeout_, last_check_);
-            } else {
-                context.events.push({EventKind::ice_timeout, id_, context.now, {}});
-            }
+            on_timeout(context, timer, EventKind::ice_timeout, ice_timeout_, last_check_);
             return;
         case Timer::media_timeout:
-            timers_[static_cast<size_t>(timer)] = 0;
-            if (context.now - last_media_ < media_timeout_) {
-                restart_timeout(context, timer, media_timeout_, last_media_);
-            } else {
-                context.events.push({EventKind::media_timeout, id_, context.now, {}});
-            }
+            on_timeout(context, timer, EventKind::media_timeout, media_timeout_, last_media_);
             return;
         case Timer::ice_check: return;  // the shared port's
     }

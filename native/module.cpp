@@ -156,6 +156,7 @@ NB_MODULE(_media, module) {
         {"FIRST_RTP_RECEIVED", EventKind::first_rtp_received},
         {"FIRST_RTP_SENT", EventKind::first_rtp_sent},
         {"MEDIA_TIMEOUT", EventKind::media_timeout},
+        {"FAILED", EventKind::failed},
     };
     for (const auto& [name, kind] : kinds) module.attr(name) = static_cast<int>(kind);
 

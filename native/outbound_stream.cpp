@@ -22,6 +22,7 @@ void OutboundStream::set_enabled(bool enabled) {
 void OutboundStream::restart() {
     rewriter_.restart();
     packets_ = octets_ = 0;
+    presses_ = {};
 }
 
 void OutboundStream::forward(WorkerContext& context, LegId source, const RtpPacket& packet, const Format& in) {

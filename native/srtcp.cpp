@@ -1,6 +1,7 @@
 #include "srtcp.h"
 
 #include <arpa/inet.h>
+#include <srtp2/crypto_types.h>
 #include <srtp2/srtp.h>
 
 #include <algorithm>
@@ -31,6 +32,14 @@ Srtcp::Context Srtcp::create(SrtpProfile profile, ConstBytes master, bool outbou
     srtp_policy_t policy{};
     srtp_crypto_policy_set_from_profile_for_rtp(&policy.rtp, library_profile(profile));
     srtp_crypto_policy_set_from_profile_for_rtcp(&policy.rtcp, library_profile(profile));
+    if (profile == SrtpProfile::aes_cm_128_hmac_sha1_80 || profile == SrtpProfile::aes_cm_128_hmac_sha1_32) {
+        // RTP never comes here, see srtp.h, and its cipher and tag would take 1.6 KB a direction. Not so with GCM: libsrtp2
+        // looks at the RTP cipher to choose between AEAD and the rest, for SRTCP too.
+        policy.rtp.cipher_type = SRTP_NULL_CIPHER;
+        policy.rtp.auth_type = SRTP_NULL_AUTH;
+        policy.rtp.auth_key_len = 0;
+        policy.rtp.sec_serv = sec_serv_none;
+    }
     policy.ssrc.type = outbound ? ssrc_any_outbound : ssrc_any_inbound;
     std::vector<uint8_t> key(master.begin(), master.end());
     policy.key = key.data();

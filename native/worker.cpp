@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <exception>
+#include <span>
 #include <system_error>
 
 namespace sdpserver {
@@ -39,10 +41,10 @@ Worker::~Worker() {
     thread_.join();
 }
 
-void Worker::post(Command command) {
+void Worker::post(LegId leg, Command command) {
     const std::lock_guard lock(mutex_);
     if (commands_.empty()) raise_eventfd(wake_);
-    commands_.push_back(std::move(command));
+    commands_.emplace_back(leg, std::move(command));
 }
 
 void Worker::watch(int fd, Watched& watched) {
@@ -105,18 +107,21 @@ void Worker::run() {
         const int count = epoll_wait(epoll_.get(), ready.data(), static_cast<int>(ready.size()), poll_timeout_ms());
         context_.now = monotonic_ns();
         counters_.polls.add(1);
-        bool commanded = false;
-        for (int i = 0; i < count; ++i) {
-            const Watched& watched = *static_cast<const Watched*>(ready[static_cast<size_t>(i)].data.ptr);
+        const auto reported = std::span(ready).first(static_cast<size_t>(std::max(count, 0)));
+        // First, so that a leg exists before the packets that came for it after; and alone, since commands may remove
+        // a leg that the rest of `ready` points at. What is left waiting is reported again by the next poll.
+        const bool commanded = std::ranges::any_of(
+            reported, [this](const epoll_event& event) { return event.data.ptr == &watched_wake_; });
+        if (commanded) run_commands();
+        for (size_t i = 0; i < (commanded ? 0 : reported.size()); ++i) {
+            const Watched& watched = *static_cast<const Watched*>(reported[i].data.ptr);
             switch (watched.what) {
-                case Watched::What::commands: commanded = true; break;
+                case Watched::What::commands: break;
                 case Watched::What::webrtc: webrtc_.receive(context_); break;
                 case Watched::What::rtp: receive(*watched.leg, Transport::Component::rtp); break;
                 case Watched::What::rtcp: receive(*watched.leg, Transport::Component::rtcp); break;
             }
         }
-        // Last, since commands may remove a leg that `ready` points at.
-        if (commanded) run_commands();
         run_timers();
         flush();
         floor_.polled(context_.now, counters_.packets_received.get());
@@ -143,12 +148,19 @@ void Worker::receive(Leg& leg, Transport::Component component) {
 
 void Worker::run_commands() {
     clear_eventfd(wake_);
-    std::vector<Command> commands;
+    std::vector<std::pair<LegId, Command>> commands;
     {
         const std::lock_guard lock(mutex_);
         commands.swap(commands_);
     }
-    for (const Command& command : commands) command(*this);
+    for (const auto& [leg, command] : commands) {
+        try {
+            command(*this);
+        } catch (const std::exception& error) {  // no memory, no descriptor, refused keys: this leg's end, and no other's
+            context_.events.push({EventKind::failed, leg, monotonic_ns(), error.what()});
+            remove_leg(leg);
+        }
+    }
 }
 
 void Worker::run_timers() {

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <thread>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "counters.h"
@@ -34,8 +35,8 @@ class Worker {
     // From any thread.
     uint16_t webrtc_port() const { return webrtc_.socket().port(); }
     const WorkerCounters& counters() const { return counters_; }
-    /// Carried out on the worker's thread, in order, within one round.
-    void post(Command command);
+    /// Carried out on the worker's thread, in order, within one round. One that throws ends its leg.
+    void post(LegId leg, Command command);
 
     // On the worker's thread, from commands.
     void add_webrtc_leg(LegId id, std::shared_ptr<LegFigures> figures, IceAgent ice);
@@ -82,7 +83,7 @@ class Worker {
     std::vector<uint8_t> buffer_;
 
     std::mutex mutex_;
-    std::vector<Command> commands_;
+    std::vector<std::pair<LegId, Command>> commands_;
     std::atomic<bool> stopping_{false};
     std::thread thread_;
 };

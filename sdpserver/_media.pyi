@@ -23,6 +23,8 @@ FIRST_RTP_SENT: Final[int]
 """First RTP packet sent by the leg. data: its codec's name."""
 MEDIA_TIMEOUT: Final[int]
 """Neither RTP nor RTCP for `media_timeout_s`. Raised once per silence."""
+FAILED: Final[int]
+"""A command could not be carried out (no memory, no descriptor), and the leg is gone. data: why."""
 
 Event: TypeAlias = tuple[int, int, int, bytes]
 """(kind, leg, monotonic time in ns, data)"""

@@ -27,6 +27,7 @@ class LegEvent(enum.Enum):
     FIRST_RTP_RECEIVED = _media.FIRST_RTP_RECEIVED
     FIRST_RTP_SENT = _media.FIRST_RTP_SENT
     MEDIA_TIMEOUT = _media.MEDIA_TIMEOUT
+    FAILED = _media.FAILED
 
 
 LegListener = Callable[[LegEvent, bytes], None]

@@ -237,12 +237,14 @@ class SipFarEnd(FarEnd):
         self._tone = tone_for(reason)
         self._connect()
 
-    def _on_rtp_event(self, event: LegEvent, _data: bytes) -> None:
+    def _on_rtp_event(self, event: LegEvent, data: bytes) -> None:
         match event:
             case LegEvent.FIRST_RTP_RECEIVED:
                 self._listener.call_step("sip_first_rtp_in")
             case LegEvent.FIRST_RTP_SENT:
                 self._listener.call_step("sip_first_rtp_out")
+            case LegEvent.FAILED if self.state is not CallState.ENDED:
+                self._ended("media_failed", f"the media plane could not carry the call: {data.decode()}", 0)
             case LegEvent.MEDIA_TIMEOUT if self.state is not CallState.ENDED:
                 self._ended("media_timeout", f"no RTP or RTCP for {self._config.session.media_timeout_s:g} s", 0)
 

@@ -273,6 +273,8 @@ class WebRtcLeg:
                 self._emit(WebRtcEvent.FIRST_RTP_RECEIVED, data.decode())
             case LegEvent.FIRST_RTP_SENT:
                 self._emit(WebRtcEvent.FIRST_RTP_SENT, data.decode())
+            case LegEvent.FAILED:
+                self._emit(WebRtcEvent.FAILED, data.decode())
             case LegEvent.MEDIA_TIMEOUT:
                 pass  # not asked for: a muted or held browser is alive as long as it checks
 
