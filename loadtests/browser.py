@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from peers.chromium import browser
 from playwright.async_api import Route
-
-from tests.peers.chromium import browser
 
 from .gateway import Gateway
 from .setups import summary

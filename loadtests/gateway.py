@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-
-from tests.peers.server import ServerProcess
+from peers.server import ServerProcess
 
 from .http_client import HttpClient, Reply
 from .loadgen import Endpoint, Loadgen
@@ -58,13 +57,15 @@ class SipAnswerer:
 
     async def counts(self) -> dict[str, int]:
         """SIP requests seen by method, and retransmissions."""
-        assert self._process is not None and self._process.stdin is not None
+        assert self._process is not None
+        assert self._process.stdin is not None
         self._counts = asyncio.get_running_loop().create_future()
         self._process.stdin.write(b"counts\n")
         return await asyncio.wait_for(self._counts, 5)
 
     async def _read(self) -> None:
-        assert self._process is not None and self._process.stdout is not None
+        assert self._process is not None
+        assert self._process.stdout is not None
         while line := await self._process.stdout.readline():
             message = msgspec.json.decode(line)
             if "counts" in message:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import statistics
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -113,7 +114,7 @@ async def play(loadgen: Loadgen, *, group: str, pattern: Pattern, pid: int, call
     )
 
 
-async def _set_up(count: int, call: Callable[[], Any]) -> None:
+async def _set_up(count: int, call: Callable[[], Awaitable[object]]) -> None:
     """So many calls, a few at once."""
     limit = asyncio.Semaphore(SETUPS_AT_ONCE)
 
@@ -145,8 +146,8 @@ async def compare(
         Rtpengine(ports=rtpengine_ports, threads=rtpengine_threads) as rtpengine,
         Gateway() as gateway,
     ):
-        memory = {}
-        servers = {
+        memory: dict[str, tuple[float, float]] = {}
+        servers: dict[str, tuple[int, Callable[[str], Awaitable[object]]]] = {
             "sdpserver": (
                 gateway.pid,
                 lambda group: gateway.call(loadgen, group=group, profile=profile, codec_a=codec_a),
@@ -161,11 +162,11 @@ async def compare(
             await call(f"{name}-first")
             await play(loadgen, group=f"{name}-first", pattern="spread", pid=pid, calls=1, seconds=0.3)
             before = memory_mb(pid)
-            await _set_up(calls, lambda call=call, name=name: call(name))  # type: ignore[misc]
+            await _set_up(calls, functools.partial(call, name))
             await play(loadgen, group=name, pattern="spread", pid=pid, calls=calls, seconds=1.0)
             after = memory_mb(pid)
             memory[name] = ((after[0] - before[0]) / calls, (after[1] - before[1]) / calls)
-        results = []
+        results: list[Result] = []
         for pattern in patterns:
             pair = {
                 name: Result(
@@ -181,9 +182,7 @@ async def compare(
             }
             for _ in range(rounds):
                 for name, (pid, _) in servers.items():
-                    segment = await play(
-                        loadgen, group=name, pattern=pattern, pid=pid, calls=calls, seconds=seconds
-                    )
+                    segment = await play(loadgen, group=name, pattern=pattern, pid=pid, calls=calls, seconds=seconds)
                     pair[name].segments.append(segment)
             results += pair.values()
             ours, theirs = (pair[name].cpu_percent_per_call for name in ("sdpserver", "rtpengine"))

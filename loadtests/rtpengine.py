@@ -115,9 +115,7 @@ class Rtpengine:
                 program, "--config-file=none", "--foreground", "--log-stderr", *arguments, stdout=log, stderr=log
             )
         loop = asyncio.get_running_loop()
-        self._transport, self._protocol = await loop.create_datagram_endpoint(
-            _Replies, remote_addr=("127.0.0.1", port)
-        )
+        self._transport, self._protocol = await loop.create_datagram_endpoint(_Replies, remote_addr=("127.0.0.1", port))
         for _ in range(50):  # a refused datagram is silent: ask until it answers
             with contextlib.suppress(TimeoutError):
                 await self.command({"command": "ping"}, timeout_s=0.2)
