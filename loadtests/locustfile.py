@@ -75,12 +75,14 @@ def generator() -> Generator:
         return _generator
 
 
-@events.quitting.add_listener
 def _stop_generator(environment: Environment, **_: object) -> None:
     global _generator
     if _generator is not None:
         _generator.stop()
         _generator = None
+
+
+events.quitting.add_listener(_stop_generator)  # type: ignore[no-untyped-call]
 
 
 class CallingUser(HttpUser):
