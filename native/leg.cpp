@@ -179,17 +179,19 @@ void Leg::forward_to_sinks(WorkerContext& context, const RtpPacket& packet, cons
 void Leg::measure(WorkerContext& context, const RtpPacket& packet, const Format& format) {
     figures_->packets_received.add(1);
     figures_->octets_received.add(packet.payload.size());
-    const bool event = format.codec == Codec::telephone_event;
-    if (event) {
-        const auto press = TelephoneEvent::parse(packet.payload);
-        if (press && presses_.is_new(*press, packet.timestamp)) figures_->telephone_events_received.add(1);
-    } else {
-        figures_->codec_received.set(format.codec);
-    }
     if (!reception_ || reception_->ssrc() != packet.ssrc) {
         lost_before_ = figures_->packets_lost.get();
         reception_.emplace(packet.ssrc, packet.sequence);
         presses_ = {};
+    }
+    const bool event = format.codec == Codec::telephone_event;
+    if (event) {
+        const auto press = TelephoneEvent::parse(packet.payload);
+        if (press && presses_.place(*press, packet.timestamp) == PressTracker::Place::first) {
+            figures_->telephone_events_received.add(1);
+        }
+    } else {
+        figures_->codec_received.set(format.codec);
     }
     reception_->received(packet, event ? 0 : format.clock_rate_hz, context.now);
     figures_->packets_lost.set(lost_before_ + reception_->lost());

@@ -58,9 +58,13 @@ class Leg {
     void on_rtp(WorkerContext& context, Bytes packet, const SocketAddress* learn);
     void on_rtcp(WorkerContext& context, Bytes packet, const SocketAddress* learn);
     void measure(WorkerContext& context, const RtpPacket& packet, const Format& format);
+    void forward_to_sinks(WorkerContext& context, const RtpPacket& packet, const Format& format);
     void start_reports(WorkerContext& context);
     void send_report(WorkerContext& context, bool bye);
-    void restart_timeout(WorkerContext& context, Timer timer, TimeNs limit, TimeNs since);
+    void heard(WorkerContext& context);
+    void start_timeout(WorkerContext& context, Timer timer, TimeNs limit, TimeNs since);
+    void on_timeout(WorkerContext& context, Timer timer, EventKind kind, TimeNs limit, TimeNs since);
+    TimeNs& due(Timer timer) { return timers_[static_cast<size_t>(timer)]; }
 
     LegId id_;
     std::shared_ptr<LegFigures> figures_;
@@ -78,7 +82,7 @@ class Leg {
 
     std::optional<ReceptionStatistics> reception_;
     int64_t lost_before_ = 0;  // of SSRCs that have ended
-    PressCounter presses_;
+    PressTracker presses_;
     std::string cname_;
     uint64_t sent_at_last_report_ = 0;
 

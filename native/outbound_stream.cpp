@@ -25,10 +25,10 @@ void OutboundStream::restart() {
     presses_ = {};
 }
 
-void OutboundStream::forward(WorkerContext& context, LegId source, const RtpPacket& packet, const Format& in) {
+bool OutboundStream::forward(WorkerContext& context, LegId source, const RtpPacket& packet, const Format& in) {
     if (!enabled_ || !transport_.can_send()) {
         detach();  // what was not sent on purpose must not look like loss
-        return;
+        return false;
     }
     if (in.codec == Codec::telephone_event) return forward_event(context, source, packet, in);
 
@@ -49,7 +49,7 @@ void OutboundStream::forward(WorkerContext& context, LegId source, const RtpPack
     if (out == nullptr || packet.payload.empty()) {  // no such format here, or a keep-alive without audio
         if (out == nullptr) figures_.dropped_conversion.add(1);
         rewriter_.skip(stream, packet);
-        return;
+        return false;
     }
 
     uint8_t* payload = transport_.slot() + kRtpHeaderLength;
@@ -64,12 +64,12 @@ void OutboundStream::forward(WorkerContext& context, LegId source, const RtpPack
     if (length == 0) {
         figures_.dropped_conversion.add(1);
         rewriter_.skip(stream, packet);
-        return;
+        return false;
     }
     const auto numbers = rewriter_.map(stream, packet, context.now, duration_ms(in.codec, packet.payload));
-    if (!numbers) return;
+    if (!numbers) return false;
     figures_.conversion.set(conversion);
-    send(context, *out, *numbers, packet.marker || numbers->first, length);
+    return send(context, *out, *numbers, packet.marker || numbers->first, length);
 }
 
 size_t OutboundStream::transcode(LegId source, const RtpPacket& packet, Codec in, Codec out, Bytes room) {
@@ -83,11 +83,12 @@ size_t OutboundStream::transcode(LegId source, const RtpPacket& packet, Codec in
     return count == 0 ? 0 : transcoder_.encode(out, std::span(samples).first(count), room);
 }
 
-void OutboundStream::forward_event(WorkerContext& context, LegId source, const RtpPacket& packet, const Format& in) {
+bool OutboundStream::forward_event(WorkerContext& context, LegId source, const RtpPacket& packet, const Format& in) {
     auto event = TelephoneEvent::parse(packet.payload);
     // Events share the audio's timestamps (RFC 4733 section 2.1), so they keep its clock rates where there are any.
     Rewriter::Source stream = rewriter_.source();
     if (!rewriter_.attached_to(source, packet.ssrc)) {
+        presses_ = {};
         const Format* audio = formats_.first_linear();
         stream = {
             .id = source,
@@ -100,25 +101,38 @@ void OutboundStream::forward_event(WorkerContext& context, LegId source, const R
     if (!event || out == nullptr) {
         figures_.dropped_conversion.add(1);
         rewriter_.skip(stream, packet);
-        return;
+        return false;
     }
     auto numbers = rewriter_.map(stream, packet, context.now, 0);
-    if (!numbers) return;
-    const ScaledDuration scaled = ScaledDuration::of(event->duration, in.clock_rate_hz, out->clock_rate_hz);
+    if (!numbers) return false;
+
+    const PressTracker::Place place = presses_.place(*event, packet.timestamp);
+    if (place == PressTracker::Place::first) press_timestamp_ = numbers->timestamp;
+    uint32_t duration = event->duration;
+    if (place != PressTracker::Place::in_earlier_press) {
+        // All of a press keeps to one timestamp; segments are cut anew, since they end elsewhere at another clock rate.
+        numbers->timestamp = press_timestamp_;
+        duration += packet.timestamp - presses_.start();
+    }
+    const ScaledDuration scaled = ScaledDuration::of(duration, in.clock_rate_hz, out->clock_rate_hz);
     event->duration = scaled.duration;
     numbers->timestamp += static_cast<uint32_t>(uint64_t{scaled.timestamp_advance} * stream.clock_rate_out /
                                                 out->clock_rate_hz);
     event->write(transport_.slot() + kRtpHeaderLength);
-    if (presses_.is_new(*event, numbers->timestamp)) figures_.telephone_events_sent.add(1);
-    send(context, *out, *numbers, packet.marker, TelephoneEvent::kLength);
+    if (!send(context, *out, *numbers, packet.marker, TelephoneEvent::kLength)) return false;
+    if (place == PressTracker::Place::first) figures_.telephone_events_sent.add(1);
+    return true;
 }
 
-void OutboundStream::send_tone(WorkerContext& context, Tone& tone, uint32_t ptime_ms) {
+bool OutboundStream::send_tone(WorkerContext& context, Tone& tone, uint32_t ptime_ms) {
     std::array<int16_t, kMaxSamples> buffer;
     const auto samples = std::span(buffer).first(ptime_ms * kSamplesPerMs);
     tone.generate(samples);  // also while it cannot be heard, so that a cadence keeps time
     const Format* out = formats_.first_linear();
-    if (out == nullptr || !enabled_ || !transport_.can_send()) return detach();
+    if (out == nullptr || !enabled_ || !transport_.can_send()) {
+        detach();
+        return false;
+    }
 
     const RtpPacket packet{.sequence = tone_sequence_++, .timestamp = tone_timestamp_};
     tone_timestamp_ += out->clock_rate_hz / 1000 * ptime_ms;
@@ -126,13 +140,13 @@ void OutboundStream::send_tone(WorkerContext& context, Tone& tone, uint32_t ptim
         .id = kOwnTone, .ssrc = 0, .clock_rate_in = out->clock_rate_hz, .clock_rate_out = out->clock_rate_hz};
     const size_t length = transcoder_.encode(out->codec, samples, {transport_.slot() + kRtpHeaderLength, kMaxEncoded});
     const auto numbers = length > 0 ? rewriter_.map(stream, packet, context.now, ptime_ms) : std::nullopt;
-    if (!numbers) return;
+    if (!numbers) return false;
     transcoded_leg_ = kOwnTone;
     figures_.conversion.set(Conversion::none);
-    send(context, *out, *numbers, numbers->first, length);
+    return send(context, *out, *numbers, numbers->first, length);
 }
 
-void OutboundStream::send(WorkerContext& context, const Format& format, const Rewriter::Numbers& numbers, bool marker,
+bool OutboundStream::send(WorkerContext& context, const Format& format, const Rewriter::Numbers& numbers, bool marker,
                           size_t payload_length) {
     write_rtp_header(transport_.slot(), RtpPacket{
                                             .payload_type = format.send_type,
@@ -141,7 +155,7 @@ void OutboundStream::send(WorkerContext& context, const Format& format, const Re
                                             .timestamp = numbers.timestamp,
                                             .ssrc = rewriter_.ssrc(),
                                         });
-    if (!transport_.send_rtp(kRtpHeaderLength + payload_length)) return;
+    if (!transport_.send_rtp(kRtpHeaderLength + payload_length)) return false;
     if (figures_.packets_sent.get() == 0) {
         context.events.push({EventKind::first_rtp_sent, leg_, context.now, codec_name(format.codec)});
     }
@@ -150,6 +164,7 @@ void OutboundStream::send(WorkerContext& context, const Format& format, const Re
     figures_.packets_sent.add(1);
     figures_.octets_sent.add(payload_length);
     if (format.codec != Codec::telephone_event) figures_.codec_sent.set(format.codec);
+    return true;
 }
 
 std::optional<SenderInfo> OutboundStream::sender_info(TimeNs now) const {

@@ -24,10 +24,10 @@ class OutboundStream {
     /// New SSRC and numbers for a new security association.
     void restart();
 
-    /// A packet that leg `source` received in the format `in`.
-    void forward(WorkerContext& context, LegId source, const RtpPacket& packet, const Format& in);
-    /// One frame of a tone in the first codec that it can be made in.
-    void send_tone(WorkerContext& context, Tone& tone, uint32_t ptime_ms);
+    /// A packet that leg `source` received in the format `in`. True: it was sent.
+    bool forward(WorkerContext& context, LegId source, const RtpPacket& packet, const Format& in);
+    /// One frame of a tone in the first codec that it can be made in. True: it was sent.
+    bool send_tone(WorkerContext& context, Tone& tone, uint32_t ptime_ms);
 
     uint32_t ssrc() const { return rewriter_.ssrc(); }
     uint32_t clock_rate_hz() const { return rewriter_.source().clock_rate_out; }
@@ -37,9 +37,9 @@ class OutboundStream {
    private:
     static constexpr uint64_t kOwnTone = 0;  // no leg has this id
 
-    void forward_event(WorkerContext& context, LegId source, const RtpPacket& packet, const Format& in);
+    bool forward_event(WorkerContext& context, LegId source, const RtpPacket& packet, const Format& in);
     size_t transcode(LegId source, const RtpPacket& packet, Codec in, Codec out, Bytes room);
-    void send(WorkerContext& context, const Format& format, const Rewriter::Numbers& numbers, bool marker,
+    bool send(WorkerContext& context, const Format& format, const Rewriter::Numbers& numbers, bool marker,
               size_t payload_length);
 
     LegId leg_;
@@ -51,7 +51,8 @@ class OutboundStream {
     Transcoder transcoder_;
     LegId transcoded_leg_ = 0;
     uint32_t transcoded_ssrc_ = 0;
-    PressCounter presses_;
+    PressTracker presses_;  // of the source
+    uint32_t press_timestamp_ = 0;  // that the last one was given
     uint16_t tone_sequence_ = 0;
     uint32_t tone_timestamp_ = 0;
     uint32_t packets_ = 0;  // since the last restart, as sender reports count

@@ -14,6 +14,7 @@ PortPool::PortPool(const SocketAddress& bind_address, uint16_t first, uint16_t l
     if (first == 0) throw std::invalid_argument("an RTP port range that begins at 0");
     for (uint32_t port = first + first % 2u; port + 1 <= last; port += 2) free_.push_back(static_cast<uint16_t>(port));
     if (free_.empty()) throw std::invalid_argument("an RTP port range without an even port and the next one");
+    UdpSocket::bind(bind_address.with_port(0));  // an address of another machine is found out now, not at the first call
     // Ports that nobody can predict make blind injection of RTP harder.
     std::ranges::shuffle(free_, std::minstd_rand(random_u32()));
 }

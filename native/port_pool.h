@@ -18,8 +18,11 @@ struct RtpSockets {
 /// find a new one, and a pair is reused within 30 s only when no other one is left.
 class PortPool {
    public:
-    /// Throws std::invalid_argument if the range holds no pair.
+    /// Throws std::invalid_argument if the range holds no pair, std::system_error if nothing can be bound there.
     PortPool(const SocketAddress& bind_address, uint16_t first, uint16_t last);
+
+    /// Whether its sockets can send there: those on IPv4 know no IPv6.
+    bool reaches(const SocketAddress& address) const { return !bind_address_.is_ipv4() || address.is_ipv4(); }
 
     /// Throws std::system_error, EADDRNOTAVAIL when all pairs are taken.
     RtpSockets take();

@@ -118,9 +118,11 @@ std::optional<Rewriter::Numbers> Rewriter::map(const Source& source, const RtpPa
         timestamp_in_ += static_cast<int32_t>(packet.timestamp - newest_in_);
         newest_in_ = packet.timestamp;
         last_sequence_ = numbers.sequence;
-        last_timestamp_ = numbers.timestamp;
-        last_duration_ms_ = duration_ms;
-        last_sent_ = now;
+        if (numbers.timestamp != last_timestamp_ || last_sent_ == 0) {  // a telephone-event repeats its start's
+            last_timestamp_ = numbers.timestamp;
+            last_duration_ms_ = duration_ms;
+            last_sent_ = now;
+        }
         restart_suspected_ = false;
     }
     return numbers;

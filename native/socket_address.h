@@ -27,7 +27,6 @@ class SocketAddress {
 
     bool is_ipv4() const { return std::memcmp(ip_.data(), kMappedPrefix.data(), kMappedPrefix.size()) == 0; }
     bool is_unspecified() const;
-    bool fits(int family) const { return family == AF_INET6 || is_ipv4(); }
     /// The 4 or 16 octets of the address, network byte order.
     const uint8_t* octets() const { return is_ipv4() ? ip_.data() + 12 : ip_.data(); }
     uint16_t port() const { return port_; }

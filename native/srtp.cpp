@@ -33,7 +33,7 @@ enum class Label : uint8_t { encryption = 0, authentication = 1, salt = 2 };  //
 
 /// RFC 3711 section 4.3.3: the key stream of AES in counter mode, keyed by the master key; for AEAD_AES_256_GCM with
 /// AES-256, and a 96-bit salt counts from the left (RFC 7714 section 11).
-void derive(const ProfileRow& row, ConstBytes master, Label label, Bytes out) {
+void derive_key(const ProfileRow& row, ConstBytes master, Label label, Bytes out) {
     std::array<uint8_t, 16> iv{};
     std::copy_n(master.begin() + static_cast<std::ptrdiff_t>(row.key_length), row.salt_length, iv.begin());
     iv[7] ^= static_cast<uint8_t>(label);
@@ -90,27 +90,33 @@ void PacketIndex::mark(uint64_t index) {
     seen_.set(highest_ - index);
 }
 
-SrtpCipher::SrtpCipher(SrtpProfile profile, ConstBytes master, Use use)
-    : gcm_(row(profile).gcm), tag_length_(row(profile).tag_length), context_(EVP_CIPHER_CTX_new()) {
-    const ProfileRow& facts = row(profile);
+SrtpSessionKeys SrtpSessionKeys::derive(SrtpProfile profile, ConstBytes master) {
     if (master.size() != srtp_master_length(profile)) throw std::invalid_argument("SRTP master key has a wrong length");
+    const ProfileRow& facts = row(profile);
+    SrtpSessionKeys keys;
+    derive_key(facts, master, Label::encryption, Bytes(keys.encryption).first(facts.key_length));
+    derive_key(facts, master, Label::salt, Bytes(keys.salt).first(facts.salt_length));
+    if (!facts.gcm) derive_key(facts, master, Label::authentication, keys.authentication);
+    return keys;
+}
 
-    std::array<uint8_t, 32> key{};
-    derive(facts, master, Label::encryption, Bytes(key).first(facts.key_length));
-    derive(facts, master, Label::salt, Bytes(salt_).first(facts.salt_length));
-    const EVP_CIPHER* cipher = !gcm_                      ? EVP_aes_128_ctr()
-                               : facts.key_length == 32 ? EVP_aes_256_gcm()
-                                                          : EVP_aes_128_gcm();
+SrtpSessionKeys::~SrtpSessionKeys() {
+    OPENSSL_cleanse(encryption.data(), encryption.size());
+    OPENSSL_cleanse(authentication.data(), authentication.size());
+    OPENSSL_cleanse(salt.data(), salt.size());
+}
+
+SrtpCipher::SrtpCipher(SrtpProfile profile, const SrtpSessionKeys& keys, Use use)
+    : gcm_(row(profile).gcm), tag_length_(row(profile).tag_length), context_(EVP_CIPHER_CTX_new()), salt_(keys.salt) {
+    const EVP_CIPHER* cipher = !gcm_                               ? EVP_aes_128_ctr()
+                               : row(profile).key_length == 32 ? EVP_aes_256_gcm()
+                                                                   : EVP_aes_128_gcm();
     const int encrypt = use == Use::encrypt || !gcm_ ? 1 : 0;  // counter mode is its own inverse
-    const bool ready = context_ && EVP_CipherInit_ex(context_.get(), cipher, nullptr, key.data(), nullptr, encrypt) == 1;
-    OPENSSL_cleanse(key.data(), key.size());
-    if (!ready) throw std::runtime_error("OpenSSL refused the SRTP session key");
-    if (!gcm_) {
-        std::array<uint8_t, HmacSha1::kSize> authentication_key{};
-        derive(facts, master, Label::authentication, authentication_key);
-        hmac_.emplace(authentication_key);
-        OPENSSL_cleanse(authentication_key.data(), authentication_key.size());
+    if (!context_ ||
+        EVP_CipherInit_ex(context_.get(), cipher, nullptr, keys.encryption.data(), nullptr, encrypt) != 1) {
+        throw std::runtime_error("OpenSSL refused the SRTP session key");
     }
+    if (!gcm_) hmac_.emplace(keys.authentication);
 }
 
 SrtpCipher::~SrtpCipher() { OPENSSL_cleanse(salt_.data(), salt_.size()); }

@@ -40,13 +40,26 @@ class PacketIndex {
     std::bitset<kWindow> seen_;
 };
 
-/// Session keys of one direction, and the transforms on a packet whose index is known.
+/// What RFC 3711 section 4.3 makes of a master key and salt; of each field a profile takes as much as it needs.
+struct SrtpSessionKeys {
+    std::array<uint8_t, 32> encryption{};
+    std::array<uint8_t, HmacSha1::kSize> authentication{};
+    std::array<uint8_t, 14> salt{};
+
+    /// `master`: key and salt, `srtp_master_length` octets.
+    static SrtpSessionKeys derive(SrtpProfile profile, ConstBytes master);
+    SrtpSessionKeys() = default;
+    SrtpSessionKeys(const SrtpSessionKeys&) = default;
+    SrtpSessionKeys& operator=(const SrtpSessionKeys&) = default;
+    ~SrtpSessionKeys();
+};
+
+/// The transforms of one direction, on packets whose index is known.
 class SrtpCipher {
    public:
     enum class Use : uint8_t { encrypt, decrypt };
 
-    /// `master`: key and salt, `srtp_master_length` octets.
-    SrtpCipher(SrtpProfile profile, ConstBytes master, Use use);
+    SrtpCipher(SrtpProfile profile, const SrtpSessionKeys& keys, Use use);
     ~SrtpCipher();
     SrtpCipher(const SrtpCipher&) = delete;
     SrtpCipher& operator=(const SrtpCipher&) = delete;
@@ -70,13 +83,14 @@ class SrtpCipher {
     size_t tag_length_;
     std::unique_ptr<EVP_CIPHER_CTX, FreeContext> context_;
     std::optional<HmacSha1> hmac_;
-    std::array<uint8_t, 14> salt_{};
+    std::array<uint8_t, 14> salt_;
 };
 
 /// Protects what one SSRC of ours sends.
 class SrtpSender {
    public:
-    SrtpSender(SrtpProfile profile, ConstBytes master) : cipher_(profile, master, SrtpCipher::Use::encrypt) {}
+    SrtpSender(SrtpProfile profile, ConstBytes master)
+        : cipher_(profile, SrtpSessionKeys::derive(profile, master), SrtpCipher::Use::encrypt) {}
 
     /// The new length, or 0: not an RTP packet, or its index was used before, which would use a key stream twice.
     /// `packet` has room for `kMaxSrtpOverhead` octets after `length`.
@@ -92,7 +106,8 @@ class SrtpReceiver {
    public:
     enum class Result : uint8_t { ok, malformed, wrong_tag, repeated };
 
-    SrtpReceiver(SrtpProfile profile, ConstBytes master) : cipher_(profile, master, SrtpCipher::Use::decrypt) {}
+    SrtpReceiver(SrtpProfile profile, ConstBytes master)
+        : cipher_(profile, SrtpSessionKeys::derive(profile, master), SrtpCipher::Use::decrypt) {}
 
     /// Decrypts in place; `length` becomes that of the plain packet.
     Result unprotect(uint8_t* packet, size_t& length);

@@ -13,7 +13,7 @@ void TelephoneEvent::write(uint8_t* out) const {
     store_be16(out + 2, duration);
 }
 
-ScaledDuration ScaledDuration::of(uint16_t duration, uint32_t clock_rate_in, uint32_t clock_rate_out) {
+ScaledDuration ScaledDuration::of(uint32_t duration, uint32_t clock_rate_in, uint32_t clock_rate_out) {
     constexpr uint64_t kSegment = 0xffff;
     const uint64_t whole = uint64_t{duration} * clock_rate_out / clock_rate_in;
     if (whole <= kSegment) return {.duration = static_cast<uint16_t>(whole), .timestamp_advance = 0};
@@ -21,20 +21,20 @@ ScaledDuration ScaledDuration::of(uint16_t duration, uint32_t clock_rate_in, uin
     return {.duration = static_cast<uint16_t>(whole - earlier), .timestamp_advance = static_cast<uint32_t>(earlier)};
 }
 
-bool PressCounter::is_new(const TelephoneEvent& event, uint32_t timestamp) {
-    const uint32_t later = timestamp - timestamp_;
-    if (any_ && event.event == event_) {
-        if (later == 0) return false;
-        if (later == kMaxDuration) {  // the next segment of a long one
-            timestamp_ = timestamp;
-            return false;
+PressTracker::Place PressTracker::place(const TelephoneEvent& event, uint32_t timestamp) {
+    if (any_) {
+        const bool same = event.event == event_;
+        if (same && timestamp - segment_ == kSegment) {
+            segment_ = timestamp;
+            return Place::later;
         }
+        if (same && timestamp - start_ <= segment_ - start_) return Place::later;
+        if (static_cast<int32_t>(timestamp - segment_) < 0) return Place::in_earlier_press;
     }
-    if (any_ && static_cast<int32_t>(later) < 0) return false;  // a late packet of an earlier press
     any_ = true;
     event_ = event.event;
-    timestamp_ = timestamp;
-    return true;
+    start_ = segment_ = timestamp;
+    return Place::first;
 }
 
 }  // namespace sdpserver

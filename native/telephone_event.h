@@ -26,21 +26,27 @@ struct ScaledDuration {
     uint16_t duration = 0;
     uint32_t timestamp_advance = 0;  // in the new clock rate
 
-    static ScaledDuration of(uint16_t duration, uint32_t clock_rate_in, uint32_t clock_rate_out);
+    /// `duration` is that of the whole press, over all its segments so far.
+    static ScaledDuration of(uint32_t duration, uint32_t clock_rate_in, uint32_t clock_rate_out);
 };
 
-/// Counts presses in a stream of event packets, of which each press has many.
-class PressCounter {
+/// Tells presses apart in one stream of event packets: each press has many of them and, if it is long, several segments.
+class PressTracker {
    public:
-    /// Whether this packet is the first of a press.
-    bool is_new(const TelephoneEvent& event, uint32_t timestamp);
+    /// Where in its press a packet is.
+    enum class Place : uint8_t { first, later, in_earlier_press };
+
+    Place place(const TelephoneEvent& event, uint32_t timestamp);
+    /// The timestamp that the last press began with.
+    uint32_t start() const { return start_; }
 
    private:
-    static constexpr uint32_t kMaxDuration = 0xffff;
+    static constexpr uint32_t kSegment = 0xffff;
 
     bool any_ = false;
     uint8_t event_ = 0;
-    uint32_t timestamp_ = 0;  // of the segment
+    uint32_t start_ = 0;
+    uint32_t segment_ = 0;  // the timestamp of the newest
 };
 
 }  // namespace sdpserver

@@ -25,7 +25,7 @@ void Transport::set_peer(const std::optional<SocketAddress>& rtp, const std::opt
     signalled_rtcp_ = rtcp_peer_ = rtcp;
     rtcp_socket_ = rtp == rtcp ? &sockets_.rtp : &sockets_.rtcp;
     learn_ = learn;
-    rtp_locked_ = rtcp_locked_ = !learn;
+    rtp_locked_ = rtcp_locked_ = !(learn && rtp);
     if (rtp) figures_.set_remote_address(*rtp);
 }
 
@@ -40,7 +40,7 @@ Transport::Verdict Transport::check_source(Component component, const SocketAddr
     } else if (rtcp_locked_) {
         right = rtcp_peer_ && source == *rtcp_peer_;
     } else {  // RTCP follows what RTP has taught us, never the other way round
-        right = rtp_locked_ && rtp_peer_ && source.same_host(*rtp_peer_);
+        right = rtp_locked_ && source.same_host(*rtp_peer_);
     }
     if (!right) figures_.dropped_source.add(1);
     return right ? Verdict::ok : Verdict::dropped;

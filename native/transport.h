@@ -33,7 +33,7 @@ class Transport {
     void set_keys(SrtpProfile profile, ConstBytes send_master, ConstBytes receive_master);
     bool secured() const { return keys_ != nullptr; }
 
-    /// For own sockets, before the datagram is looked into. Counts what it refuses.
+    /// For own sockets: whether RTP or RTCP may come from there. Counts what it refuses.
     Verdict check_source(Component component, const SocketAddress& source);
     /// RTP in the right payload type has come from there: the address is learned, if that is still open.
     void learn_rtp(const SocketAddress& source);

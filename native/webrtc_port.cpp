@@ -113,7 +113,10 @@ void WebRtcPort::on_check(WorkerContext& context, ConstBytes datagram, const Stu
     socket_.send(Bytes(reply).first(outcome.answer_length), source);
     if (!outcome.verified) return;
 
-    if (outcome.retired_ufrag) by_ufrag_.erase(*outcome.retired_ufrag);
+    if (outcome.retired_ufrag) {
+        by_ufrag_.erase(*outcome.retired_ufrag);
+        add(leg);  // the new one may be the same
+    }
     if (outcome.forgotten && at(*outcome.forgotten) == &leg) by_address_.erase(*outcome.forgotten);
     by_address_.insert_or_assign(source, &leg);
     leg.on_check(context);
