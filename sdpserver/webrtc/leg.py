@@ -40,7 +40,7 @@ class WebRtcEvent(enum.Enum):
     CONNECTED = "connected"
     """DTLS is done and SRTP has its keys; the SRTP profile."""
     FAILED = "failed"
-    """DTLS failed; why."""
+    """DTLS or the media plane failed; why."""
     CLOSED = "closed"
     """The client's close_notify."""
     GONE = "gone"
@@ -196,7 +196,7 @@ class WebRtcLeg:
             channels = group.create_task(self._open_channels_later())
             await self._dtls.wait_closed()
             channels.cancel()
-        if not self._closed:
+        if not self._closed and self._dtls_state == "connected":
             self._dtls_state = "closed"
             self._emit(WebRtcEvent.CLOSED, "close_notify")
 
@@ -235,7 +235,7 @@ class WebRtcLeg:
                 self._dtls_state = "closed"
 
     def _dtls_failed(self, error: str) -> None:
-        if not self._closed:
+        if not self._closed and self._dtls_state != "failed":
             self._dtls_state = "failed"
             self._emit(WebRtcEvent.FAILED, error)
 
@@ -274,7 +274,8 @@ class WebRtcLeg:
             case LegEvent.FIRST_RTP_SENT:
                 self._emit(WebRtcEvent.FIRST_RTP_SENT, data.decode())
             case LegEvent.FAILED:
-                self._emit(WebRtcEvent.FAILED, data.decode())
+                self._dtls_failed(f"the media plane could not carry the call: {data.decode()}")
+                self._wire.close()  # there is no leg any more to send by
             case LegEvent.MEDIA_TIMEOUT:
                 pass  # not asked for: a muted or held browser is alive as long as it checks
 

@@ -14,6 +14,7 @@ from peers.aiortc_client import Client
 from peers.waiting import until
 
 from sdpserver.errors import BadRequest
+from sdpserver.media import LegEvent
 from sdpserver.sdp import Direction, audio_codecs
 from sdpserver.webrtc import WebRtcEvent, parse_offer
 from sdpserver.webrtc.data_channel import MAX_BUFFERED_OCTETS
@@ -233,10 +234,24 @@ async def test_a_wrong_fingerprint_fails_at_once(client: Client, gateway: Gatewa
     offer = re.sub(r"(a=fingerprint:\S+ 00:)..", r"\g<1>00", offer)
     await accept(client, gateway.answer(offer))
     assert "fingerprint mismatch" in await gateway.wait(WebRtcEvent.FAILED, timeout_s=2)
+    await client.wait_closed(2)  # told so, by close_notify
     async with asyncio.timeout(1):
         await gateway.task
     assert gateway.count(WebRtcEvent.CONNECTED) == 0
     assert gateway.leg.state_json()["dtls"]["state"] == "failed"
+
+
+async def test_a_failure_of_the_media_plane_ends_the_leg_once(client: Client, gateway: Gateway) -> None:
+    await call(client, gateway)
+    assert gateway.leg.media.on_event is not None
+    gateway.leg.media.on_event(LegEvent.FAILED, b"no memory")
+    assert gateway.events[-1][0] is WebRtcEvent.FAILED
+    assert "no memory" in gateway.events[-1][1]
+    async with asyncio.timeout(1):
+        await gateway.task
+    await gateway.leg.close()
+    assert gateway.count(WebRtcEvent.FAILED) == 1
+    assert gateway.count(WebRtcEvent.CLOSED) == 0
 
 
 async def test_closing_before_the_first_check(client: Client, gateway: Gateway) -> None:
