@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import h11
 import msgspec
+
+IDLE_S = 2.0  # servers close idle connections after 5 s or more, and a POST may not be sent twice
+_Connection: TypeAlias = tuple[h11.Connection, asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Reply(NamedTuple):
@@ -21,22 +24,28 @@ class Reply(NamedTuple):
 
 
 class HttpClient:
-    """Toward one host. Raises OSError and h11.RemoteProtocolError."""
+    """Toward one host. Raises OSError."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host, self._port = host, port
-        self._idle: list[tuple[h11.Connection, asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._idle: list[tuple[float, _Connection]] = []
 
     async def post(self, path: str, body: object) -> Reply:
         return await self.request("POST", path, msgspec.json.encode(body))
 
+    async def _take(self) -> _Connection:
+        """The connection that was used last, unless the server closed it or is about to."""
+        while self._idle:
+            since_s, taken = self._idle.pop()
+            if time.monotonic() - since_s < IDLE_S and not taken[1].at_eof():
+                return taken
+            taken[2].close()
+        reader, writer = await asyncio.open_connection(self._host, self._port)
+        return h11.Connection(h11.CLIENT), reader, writer
+
     async def request(self, method: str, path: str, content: bytes = b"") -> Reply:
         """One request; the body of the reply is JSON."""
-        if self._idle:
-            connection, reader, writer = self._idle.pop()
-        else:
-            reader, writer = await asyncio.open_connection(self._host, self._port)
-            connection = h11.Connection(h11.CLIENT)
+        connection, reader, writer = await self._take()
         headers = [("Host", f"{self._host}:{self._port}"), ("Content-Length", str(len(content)))]
         if content:
             headers.append(("Content-Type", "application/json"))
@@ -63,15 +72,17 @@ class HttpClient:
             took_ns = time.monotonic_ns() - sent_ns
             if connection.our_state is h11.DONE and connection.their_state is h11.DONE:
                 connection.start_next_cycle()
-                self._idle.append((connection, reader, writer))
+                self._idle.append((time.monotonic(), (connection, reader, writer)))
                 done = True
             text = b"".join(parts)
             return Reply(status, msgspec.json.decode(text) if text else None, sent_ns, took_ns)
+        except h11.RemoteProtocolError as exc:
+            raise ConnectionResetError(f"{method} {path}: {exc}") from exc
         finally:
             if not done:
                 writer.close()
 
     def close(self) -> None:
-        for _, _, writer in self._idle:
+        for _, (_, _, writer) in self._idle:
             writer.close()
         self._idle.clear()

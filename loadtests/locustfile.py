@@ -7,63 +7,85 @@ all users of the process. `SDPSERVER_TO` says where calls go (default `echo`).
 
 from __future__ import annotations
 
-import asyncio
+import itertools
 import os
-import threading
+import subprocess
 import time
-from collections.abc import Coroutine
-from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any
 
 import gevent  # type: ignore[import-untyped]
+import msgspec
+from gevent.event import AsyncResult  # type: ignore[import-untyped]
+from gevent.lock import Semaphore  # type: ignore[import-untyped]
 from locust import HttpUser, constant, events, task
 from locust.env import Environment
 from locust.exception import StopUser
 
-from loadtests.loadgen import Endpoint, Loadgen, LoadgenError
+from loadtests.loadgen import Endpoint, LoadgenError, build
 from loadtests.sdp import parse_webrtc_answer, webrtc_offer
 
 TO = os.environ.get("SDPSERVER_TO", "echo")
 HOLD_S = 1.0
 PROFILE = "AEAD_AES_128_GCM"
-T = TypeVar("T")
 
 
 class Generator:
-    """The generator on an asyncio loop of its own thread, for users that are greenlets."""
+    """The generator for users that are greenlets: the same lines as `loadtests.loadgen.Loadgen`, without asyncio."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = gevent.get_hub().threadpool.spawn(self._loop.run_forever)
-        self.loadgen: Loadgen = self.run(Loadgen.start())
+        executable = build()  # may compile; locust has patched subprocess, so that others go on
+        self._process = subprocess.Popen([executable], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._ids = itertools.count(1)
+        self._told: dict[tuple[int, str], AsyncResult] = {}
+        self._reader = gevent.spawn(self._read)
 
-    def run(self, coroutine: Coroutine[Any, Any, T], timeout_s: float = 120.0) -> T:
-        """Wait without holding up other users. The first call may compile the generator."""
-        future: Future[T] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        deadline = time.monotonic() + timeout_s
-        while not future.done():
-            if time.monotonic() > deadline:
-                future.cancel()
-                raise TimeoutError(f"nothing within {timeout_s:g} s")
-            gevent.sleep(0.001)
-        return future.result()
+    def send(self, verb: str, **arguments: object) -> None:
+        assert self._process.stdin is not None
+        words = [verb, *(f"{key}={value}" for key, value in arguments.items())]
+        self._process.stdin.write((" ".join(words) + "\n").encode())
+        self._process.stdin.flush()
 
-    def soon(self, verb: str, **arguments: object) -> None:
-        """A command that has no reply."""
-        self._loop.call_soon_threadsafe(lambda: self.loadgen.send(verb, **arguments))
+    def endpoint(self) -> Endpoint:
+        """One that sends as soon as it is connected and expects its own packets back."""
+        number = next(self._ids)
+        self.send("endpoint", id=number, group="locust", side="a", autostart=1)
+        reply = self.wait(number, "endpoint")
+        return Endpoint(
+            id=number, port=reply["port"], ufrag=reply["ufrag"], pwd=reply["pwd"], fingerprint=reply["fingerprint"]
+        )
 
-    def forget(self, endpoint: Endpoint) -> None:
-        self._loop.call_soon_threadsafe(self.loadgen.remove, endpoint.id)
+    def wait(self, endpoint: int, event: str, timeout_s: float = 12.0) -> dict[str, Any]:
+        """Raises LoadgenError when the endpoint failed, gevent.Timeout."""
+        told: dict[str, Any] = self._result(endpoint, event).get(timeout=timeout_s)
+        return told
+
+    def remove(self, endpoint: int) -> None:
+        self.send("remove", id=endpoint)
+        for key in [key for key in self._told if key[0] == endpoint]:
+            del self._told[key]
 
     def stop(self) -> None:
-        self.run(self.loadgen.stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.get(timeout=5)
-        self._loop.close()
+        self.send("quit")
+        self._process.wait(5)
+        self._reader.join(5)
+
+    def _result(self, endpoint: int, event: str) -> AsyncResult:
+        return self._told.setdefault((endpoint, event), AsyncResult())
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            message = msgspec.json.decode(line)
+            event = message.get("reply") or message["event"]
+            if event == "failed":
+                for awaited in ("connected", "first_rtp"):
+                    self._result(message["id"], awaited).set_exception(LoadgenError(message["error"]))
+            elif "id" in message:
+                self._result(message["id"], event).set(message)
 
 
 _generator: Generator | None = None
-_lock = threading.Lock()
+_lock = Semaphore()
 
 
 def generator() -> Generator:
@@ -93,7 +115,7 @@ class CallingUser(HttpUser):
 
     def make_endpoint(self) -> Endpoint:
         try:
-            return generator().run(generator().loadgen.endpoint(group="locust", autostart=True))
+            return generator().endpoint()
         except LoadgenError as exc:
             raise StopUser(str(exc)) from exc
 
@@ -125,10 +147,11 @@ class CallingUser(HttpUser):
         failure: Exception | None = None
         took_ms = 0.0
         try:
-            at_ns = generator().run(generator().loadgen.wait(endpoint.id, event))
-            took_ms = (at_ns - started_ns) / 1e6
-        except (LoadgenError, TimeoutError) as exc:
+            took_ms = (generator().wait(endpoint.id, event)["at_ns"] - started_ns) / 1e6
+        except LoadgenError as exc:
             failure = exc
+        except gevent.Timeout:
+            failure = TimeoutError(f"no {event}")
         self.environment.events.request.fire(
             request_type="MEDIA",
             name=name,
@@ -153,7 +176,7 @@ class SignallingUser(CallingUser):
                 self.candidates(reply, endpoint)
                 self.close(reply)
         finally:
-            generator().forget(endpoint)
+            generator().remove(endpoint.id)
 
 
 class MediaUser(CallingUser):
@@ -170,7 +193,7 @@ class MediaUser(CallingUser):
             if reply is None:
                 return
             answer = parse_webrtc_answer(reply["sdp"]["sdp"])
-            generator().soon(
+            generator().send(
                 "connect",
                 id=endpoint.id,
                 profile=PROFILE,
@@ -185,4 +208,4 @@ class MediaUser(CallingUser):
                 gevent.sleep(HOLD_S)
             self.close(reply)
         finally:
-            generator().forget(endpoint)
+            generator().remove(endpoint.id)
