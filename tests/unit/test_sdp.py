@@ -67,3 +67,7 @@ def test_an_sdp_beyond_the_limits_is_refused_before_it_is_parsed(text: str, reas
     with pytest.raises(BadRequest) as caught:
         sdp.check_limits(text)
     assert caught.value.reason == reason
+
+
+def test_half_a_surrogate_pair_is_counted_and_left_to_the_parser() -> None:
+    sdp.check_limits("v=0\r\ns=\ud800\r\n")
