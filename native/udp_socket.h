@@ -2,7 +2,7 @@
 // Bound, non-blocking UDP sockets, and datagrams taken from and given to them in batches.
 
 #include <array>
-#include <memory>
+#include <optional>
 #include <vector>
 
 #include "bytes.h"
@@ -43,8 +43,10 @@ class ReceiveBatch {
     static constexpr size_t kSize = 64;
 
     ReceiveBatch();
-    /// How many came; `dropped` gets the kernel's running count if it told it.
-    size_t receive(const UdpSocket& socket, uint32_t& dropped);
+    /// Up to `limit` datagrams; how many came.
+    size_t receive(const UdpSocket& socket, size_t limit = kSize);
+    /// The kernel's running count of datagrams that the socket lost, if it was told to say so and has lost any.
+    std::optional<uint32_t> drops() const;
     bool cut(size_t i) const { return (headers_[i].msg_hdr.msg_flags & MSG_TRUNC) != 0; }
     Bytes datagram(size_t i) { return {buffer(i), headers_[i].msg_len}; }
     SocketAddress source(size_t i) const { return SocketAddress::from(addresses_[i]); }
@@ -53,7 +55,9 @@ class ReceiveBatch {
     static constexpr size_t kControl = CMSG_SPACE(sizeof(uint32_t));
 
     uint8_t* buffer(size_t i) { return memory_.data() + i * kMaxDatagram; }
+    void reset(size_t i);
 
+    size_t received_ = 0;
     std::vector<uint8_t> memory_;
     std::array<mmsghdr, kSize> headers_{};
     std::array<iovec, kSize> vectors_{};

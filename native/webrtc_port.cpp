@@ -54,17 +54,19 @@ Leg* WebRtcPort::at(const SocketAddress& address) const {
     return found == by_address_.end() ? nullptr : found->second;
 }
 
-void WebRtcPort::receive(WorkerContext& context) {
-    const uint32_t drops_before = kernel_drops_;
-    const size_t count = batch_.receive(socket_, kernel_drops_);
+void WebRtcPort::receive(WorkerContext& context, ReceiveBatch& batch) {
+    const size_t count = batch.receive(socket_);
     counters_.receive_calls.add(1);
     counters_.packets_received.add(count);
-    counters_.kernel_drops.add(kernel_drops_ - drops_before);
+    if (const auto drops = batch.drops()) {
+        counters_.kernel_drops.add(*drops - kernel_drops_);
+        kernel_drops_ = *drops;
+    }
     for (size_t i = 0; i < count; ++i) {
-        if (batch_.cut(i)) {
+        if (batch.cut(i)) {
             counters_.malformed.add(1);
         } else {
-            on_datagram(context, batch_.datagram(i), batch_.source(i));
+            on_datagram(context, batch.datagram(i), batch.source(i));
         }
     }
 }

@@ -1,13 +1,14 @@
 #include "worker.h"
 
 #include <pthread.h>
-#include <sys/epoll.h>
+#include <signal.h>
 #include <sys/prctl.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <exception>
+#include <limits>
 #include <span>
 #include <system_error>
 
@@ -16,6 +17,8 @@ namespace {
 
 constexpr size_t kMaxReady = 256;
 constexpr TimeNs kIdle = kSecond;
+constexpr TimeNs kForever = std::numeric_limits<TimeNs>::max();
+constexpr size_t kMaxBurst = 16;  // of one RTP leg, so that none holds up the others
 constexpr unsigned long kTimerSlackNs = 1'000;  // the default of 50 us would come on top of the poll floor
 
 }  // namespace
@@ -27,12 +30,17 @@ Worker::Worker(const SocketAddress& webrtc_address, EventQueue& events, PortPool
       ports_(ports),
       webrtc_(webrtc_address, counters_),
       epoll_(epoll_create1(EPOLL_CLOEXEC)),
-      wake_(make_eventfd()),
-      buffer_(kMaxDatagram) {
+      wake_(make_eventfd()) {
     if (!epoll_) throw std::system_error(errno, std::generic_category(), "epoll_create1");
     watch(wake_.get(), watched_wake_);
     watch(webrtc_.socket().fd(), watched_webrtc_);
+    // Signals are for the thread of Python that waits for them.
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     thread_ = std::thread([this] { run(); });
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 Worker::~Worker() {
@@ -55,6 +63,10 @@ void Worker::watch(int fd, Watched& watched) {
         throw std::system_error(errno, std::generic_category(), "epoll_ctl");
     }
 }
+
+/// Closing alone would not do while a child that is being started still has the descriptor: epoll would go on to hand out
+/// a leg that is gone.
+void Worker::unwatch(const UdpSocket& socket) { epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, socket.fd(), nullptr); }
 
 Leg* Worker::leg(LegId id) {
     const auto found = legs_.find(id);
@@ -87,15 +99,25 @@ void Worker::remove_leg(LegId id) {
     if (leg.ice() != nullptr) {
         webrtc_.remove(leg);
     } else {
+        unwatch(leg.transport().sockets().rtp);
+        unwatch(leg.transport().sockets().rtcp);
         ports_.give_back(leg.transport().release_sockets());
     }
     legs_.erase(found);
     counters_.legs.set(legs_.size());
 }
 
-int Worker::poll_timeout_ms() const {
-    const TimeNs wait = std::clamp(timers_.next().value_or(context_.now + kIdle) - context_.now, TimeNs{0}, kIdle);
-    return static_cast<int>((wait + kMillisecond - 1) / kMillisecond);
+/// Until something is ready or a timer is due, to the microsecond: a tone's packets keep to their 20 ms.
+int Worker::poll(std::span<epoll_event> ready) {
+    const TimeNs wait = std::clamp(timers_.next().value_or(kForever) - monotonic_ns(), TimeNs{0}, kIdle);
+    const auto room = static_cast<int>(ready.size());
+    if (precise_) {
+        const timespec timeout{.tv_sec = wait / kSecond, .tv_nsec = wait % kSecond};
+        const int count = epoll_pwait2(epoll_.get(), ready.data(), room, &timeout, nullptr);
+        if (count >= 0 || errno != ENOSYS) return count;
+        precise_ = false;  // a kernel before 5.11, or a sandbox that lags behind
+    }
+    return epoll_wait(epoll_.get(), ready.data(), room, static_cast<int>((wait + kMillisecond - 1) / kMillisecond));
 }
 
 void Worker::run() {
@@ -104,7 +126,7 @@ void Worker::run() {
     std::array<epoll_event, kMaxReady> ready;
     while (!stopping_) {
         floor_.wait();
-        const int count = epoll_wait(epoll_.get(), ready.data(), static_cast<int>(ready.size()), poll_timeout_ms());
+        const int count = poll(ready);
         context_.now = monotonic_ns();
         counters_.polls.add(1);
         const auto reported = std::span(ready).first(static_cast<size_t>(std::max(count, 0)));
@@ -117,7 +139,7 @@ void Worker::run() {
             const Watched& watched = *static_cast<const Watched*>(reported[i].data.ptr);
             switch (watched.what) {
                 case Watched::What::commands: break;
-                case Watched::What::webrtc: webrtc_.receive(context_); break;
+                case Watched::What::webrtc: webrtc_.receive(context_, batch_); break;
                 case Watched::What::rtp: receive(*watched.leg, Transport::Component::rtp); break;
                 case Watched::What::rtcp: receive(*watched.leg, Transport::Component::rtcp); break;
             }
@@ -134,16 +156,16 @@ void Worker::run() {
 void Worker::receive(Leg& leg, Transport::Component component) {
     const RtpSockets& sockets = leg.transport().sockets();
     const UdpSocket& socket = component == Transport::Component::rtp ? sockets.rtp : sockets.rtcp;
-    sockaddr_storage native{};
-    socklen_t length = sizeof native;
-    const ssize_t octets = recvfrom(socket.fd(), buffer_.data(), buffer_.size(), MSG_TRUNC,
-                                    reinterpret_cast<sockaddr*>(&native), &length);
+    const size_t count = batch_.receive(socket, kMaxBurst);
     counters_.receive_calls.add(1);
-    if (octets < 0) return;  // taken back, or an ICMP error of an earlier send
-    counters_.packets_received.add(1);
-    if (static_cast<size_t>(octets) > buffer_.size()) return counters_.malformed.add(1);
-    leg.on_own_datagram(context_, component, SocketAddress::from(native),
-                        Bytes(buffer_).first(static_cast<size_t>(octets)));
+    counters_.packets_received.add(count);
+    for (size_t i = 0; i < count; ++i) {
+        if (batch_.cut(i)) {
+            counters_.malformed.add(1);
+        } else {
+            leg.on_own_datagram(context_, component, batch_.source(i), batch_.datagram(i));
+        }
+    }
 }
 
 void Worker::run_commands() {

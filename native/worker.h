@@ -1,10 +1,13 @@
 #pragma once
 // One thread with its own epoll, WebRTC port and legs. It shares nothing but its queues and counters.
 
+#include <sys/epoll.h>
+
 #include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <thread>
 #include <unordered_map>
 #include <utility>
@@ -61,7 +64,8 @@ class Worker {
 
     void watch(int fd, Watched& watched);
     void run();
-    int poll_timeout_ms() const;
+    int poll(std::span<epoll_event> ready);
+    void unwatch(const UdpSocket& socket);
     void receive(Leg& leg, Transport::Component component);
     void run_commands();
     void run_timers();
@@ -79,8 +83,9 @@ class Worker {
     Watched watched_wake_{Watched::What::commands};
     Watched watched_webrtc_{Watched::What::webrtc};
     PollFloor floor_;
+    bool precise_ = true;
     std::unordered_map<LegId, Entry> legs_;
-    std::vector<uint8_t> buffer_;
+    ReceiveBatch batch_;
 
     std::mutex mutex_;
     std::vector<std::pair<LegId, Command>> commands_;
