@@ -81,6 +81,10 @@ async def measure(chosen: argparse.Namespace) -> dict[str, Any]:
         "load_before": processes.load_average(),
         "date": datetime.date.today().isoformat(),
     }
+    with_rtpengine = bool({"relay", "transcode"} & set(chosen.only))
+    if with_rtpengine:  # found missing now rather than after minutes
+        threads = chosen.rtpengine_threads or "its default number of"
+        figures["rtpengine"] = f"{await asyncio.to_thread(rtpengine.version)}, userspace, {threads} packet threads"
     if figures["load_before"] > 0.5:
         say(f"the machine is busy (load {figures['load_before']:.1f}): trust ratios at most, not times")
     say("building the generator")
@@ -95,7 +99,7 @@ async def measure(chosen: argparse.Namespace) -> dict[str, Any]:
         if part in chosen.only:
             say(part)
             figures[name] = await run()
-    if {"relay", "transcode"} & set(chosen.only):
+    if with_rtpengine:
         say("live calls")
         figures["live_calls"] = await live(chosen)
     return figures

@@ -126,6 +126,7 @@ def targets(figures: dict[str, Any]) -> str:
 def markdown(figures: dict[str, Any]) -> str:
     parts = [f"Machine: {figures['machine']}; load before the run {figures['load_before']:.2f}; {figures['date']}."]
     if figures.get("live_calls"):
+        parts.append(f"Beside rtpengine {figures.get('rtpengine', '')}.")
         parts.append(live_calls(figures["live_calls"]))
     if figures.keys() & {"offer_to_answer", "first_audio", "chromium", "setup_rate"}:
         parts.append(set_ups(figures))

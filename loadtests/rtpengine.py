@@ -8,6 +8,7 @@ import itertools
 import os
 import shutil
 import socket
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,14 @@ def _bdecode(text: bytes, at: int) -> tuple[Any, int]:
     if end > len(text):
         raise ValueError("a string runs past the end")
     return text[colon + 1 : end].decode(), end
+
+
+def version() -> str:
+    """Of the program that is installed. Raises RtpengineError."""
+    if shutil.which("rtpengine") is None:
+        raise RtpengineError("rtpengine is missing: run `make bench`, which installs it")
+    done = subprocess.run(["rtpengine", "--version"], capture_output=True, text=True, check=False)
+    return (done.stdout + done.stderr).strip().removeprefix("Version: ")
 
 
 class _Replies(asyncio.DatagramProtocol):
