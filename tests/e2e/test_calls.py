@@ -149,7 +149,9 @@ async def test_early_media_is_heard_before_the_answer(
         assert (await client.describe())["call"]["state"] == "answered"
         await client.listen(1.2)
         pcm, rate = client.heard.pcm()
-        first, second = audio.spans(pcm, rate, min_duration_s=0.5)
+        found = audio.spans(pcm, rate, min_duration_s=0.5)
+        assert len(found) == 2, (found, client.heard.breaks())
+        first, second = found
         for span, frequency_hz, min_duration_s in ((first, 620, 2.0), (second, 440, 1.0)):
             end_s = span.start_s + span.duration_s
             # The window that saw the change is left out.

@@ -39,7 +39,7 @@ async def test_a_caller_on_hold_lives_on_and_comes_back(impatient: ServerProcess
         await client.wait_tone(440)
         await client.reoffer("inactive")
         recording = asterisk.record(channel)
-        on_hold = await client.listen(2 * MEDIA_TIMEOUT_S)
+        on_hold = await client.wait(2 * MEDIA_TIMEOUT_S)
         pcm, _ = await to_thread(recording.stop)
         assert audio.level_dbfs(pcm) < audio.SILENCE_DBFS
         assert len(on_hold.audio_packets) <= 5  # what was on its way
@@ -126,7 +126,7 @@ async def test_a_caller_changes_direction_both_ways(impatient: ServerProcess, as
         await client.wait_tone(440)
         await client.reoffer("sendonly")
         recording = asterisk.record(channel)
-        heard = await client.listen(1.2)
+        heard = await client.wait(1.2)
         pcm, rate = await to_thread(recording.stop)
         assert len(heard.audio_packets) <= 5
         audio.check_tone(pcm, rate, VOICE_HZ)

@@ -84,7 +84,7 @@ async def test_a_call_on_hold_outlives_the_media_timeout_and_comes_back(
             held_s = time.monotonic()
             if hold == "inactive":
                 await phone.hush()
-                await client.listen(2 * MEDIA_TIMEOUT_S)
+                await client.wait(2 * MEDIA_TIMEOUT_S)
             else:  # music on hold goes on
                 (await client.listen(2 * MEDIA_TIMEOUT_S)).check_tone(PHONE_HZ, min_duration_s=2.5)
             assert len(phone.heard.since(held_s + 0.1).audio_packets) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fractions
 import re
 import struct
@@ -333,7 +334,15 @@ class Client:
             await asyncio.sleep(0.02)
 
     async def listen(self, duration_s: float) -> RtpRecording:
-        """What is heard from now on, for so long."""
+        """What is heard from now on: so much of it, or what came in so much time and 2 s."""
+        started = time.monotonic()
+        await asyncio.sleep(duration_s)
+        with contextlib.suppress(TimeoutError):  # judged by what was heard
+            await until(lambda: self.heard.since(started).duration_s >= duration_s, timeout_s=2, what="the rest of it")
+        return self.heard.since(started)
+
+    async def wait(self, duration_s: float) -> RtpRecording:
+        """What is heard in so much time, where it may be nothing."""
         started = time.monotonic()
         await asyncio.sleep(duration_s)
         return self.heard.since(started)
