@@ -59,7 +59,7 @@ struct LegFigures {
 struct WorkerCounters {
     Counter polls, receive_calls, packets_received, send_calls, packets_sent, send_failures;
     Counter stun, stun_failures, dtls, dtls_dropped, unknown_source, malformed, kernel_drops, paced_polls;
-    Counter legs;
+    Counter legs, timers;
 };
 
 }  // namespace sdpserver

@@ -30,6 +30,11 @@ IceCredentials checked(IceCredentials credentials) {
     return credentials;
 }
 
+/// The peer's may come later, by `set_remote_ice`.
+IceCredentials checked_remote(IceCredentials credentials) {
+    return credentials.ufrag.empty() && credentials.pwd.empty() ? credentials : checked(std::move(credentials));
+}
+
 TimeNs timeout_ns(double seconds) {
     if (!std::isfinite(seconds) || seconds < 0 || seconds > kMaxTimeoutS) {
         throw std::invalid_argument("a timeout is between 0 and 30 days");
@@ -86,7 +91,7 @@ void Engine::post(LegId leg, Change change) {
 }
 
 LegId Engine::create_webrtc_leg(size_t worker, IceCredentials local, IceCredentials remote) {
-    IceAgent ice(checked(std::move(local)), checked(std::move(remote)));
+    IceAgent ice(checked(std::move(local)), checked_remote(std::move(remote)));
     Worker& owner = at(worker);
     const LegId id = ++last_leg_;
     const auto figures = std::make_shared<LegFigures>();

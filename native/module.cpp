@@ -106,6 +106,7 @@ nb::dict counters(const Engine& engine, size_t worker) {
     result["malformed"] = counted.malformed.get();
     result["kernel_drops"] = counted.kernel_drops.get();
     result["legs"] = counted.legs.get();
+    result["timers"] = counted.timers.get();
     return result;
 }
 

@@ -34,11 +34,11 @@ class PollFloor {
         if (now - window_start_ < kWindow) return;
         const uint64_t packets = packets_in_all - packets_before_;
         if (engaged_) {
-            // Left when a floor's worth of packets is too few to matter, or when most of the window was quiet, which
-            // means that they come in bursts.
-            engaged_ = packets >= kMinGathered * polls_ && polls_ >= kBusyPolls / 2;
+            // Too few packets to be worth it, or most of the window was quiet, which means that they come in bursts.
+            engaged_ = packets >= kWorthIt && polls_ >= kFloors / 2;
+            if (!engaged_) left_at_ = now;
         } else {
-            engaged_ = polls_ > 2 * kBusyPolls && packets < kFewPackets * polls_;
+            engaged_ = packets >= kMany && packets < kFewEach * polls_ && now - left_at_ >= kHoldOff;
         }
         window_start_ = now;
         packets_before_ = packets_in_all;
@@ -47,12 +47,15 @@ class PollFloor {
 
    private:
     static constexpr TimeNs kWindow = 20 * kMillisecond;
-    static constexpr uint64_t kBusyPolls = kWindow / kFloor;
-    static constexpr uint64_t kMinGathered = 4;
-    static constexpr uint64_t kFewPackets = 8;
+    static constexpr TimeNs kHoldOff = kSecond;  // a load that the floor does not suit is not tried in every window
+    static constexpr uint64_t kFloors = kWindow / kFloor;
+    static constexpr uint64_t kMany = 6 * kFloors;     // packets in a window: 6,000 a second, 60 calls
+    static constexpr uint64_t kWorthIt = 4 * kFloors;
+    static constexpr uint64_t kFewEach = 8;
 
     bool engaged_ = false;
     TimeNs last_poll_ = 0;
+    TimeNs left_at_ = -kHoldOff;
     TimeNs window_start_ = 0;
     uint64_t polls_ = 0;
     uint64_t packets_before_ = 0;

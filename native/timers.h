@@ -39,6 +39,7 @@ class TimerHeap {
         entries_.pop_back();
         return entry;
     }
+    size_t size() const { return entries_.size(); }
     std::optional<TimeNs> next() const { return entries_.empty() ? std::nullopt : std::optional(entries_.front().due); }
 
    private:

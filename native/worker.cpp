@@ -195,6 +195,7 @@ void Worker::run_timers() {
             due->on_timer(context_, entry->timer);
         }
     }
+    counters_.timers.set(timers_.size());
 }
 
 void Worker::flush() {

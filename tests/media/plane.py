@@ -217,7 +217,9 @@ class WebRtcPeer:
 class Plane:
     """An engine on loopback, its events, and its peers, which are closed with it."""
 
-    def __init__(self, *, workers: int = 1, ip: str = "127.0.0.1", pairs: int = 8, report_interval_s: float = 60) -> None:
+    def __init__(
+        self, *, workers: int = 1, ip: str = "127.0.0.1", pairs: int = 8, report_interval_s: float = 60
+    ) -> None:
         self.ip = ip
         self.ports = ports(pairs)
         self.engine = _media.Engine(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -45,7 +46,8 @@ def report_of(compound: list[AnyRtcpPacket]) -> RtcpSrPacket | RtcpRrPacket:
 
 
 def cname_of(compound: list[AnyRtcpPacket]) -> bytes:
-    assert isinstance(sdes := compound[1], RtcpSdesPacket)
+    sdes = compound[1]
+    assert isinstance(sdes, RtcpSdesPacket)
     (chunk,) = sdes.chunks
     ((kind, name),) = chunk.items
     assert kind == 1
@@ -190,9 +192,7 @@ def test_a_report_on_us_gives_loss_jitter_and_round_trip(plane: Plane, side: str
 
 def test_a_report_on_another_stream_changes_nothing(plane: Plane) -> None:
     phone = plane.rtp_leg()
-    block = RtcpReceiverInfo(
-        ssrc=99, fraction_lost=1, packets_lost=7, highest_sequence=1, jitter=80, lsr=1, dlsr=1
-    )
+    block = RtcpReceiverInfo(ssrc=99, fraction_lost=1, packets_lost=7, highest_sequence=1, jitter=80, lsr=1, dlsr=1)
     phone.send_rtcp(RtcpRrPacket(ssrc=5, reports=[block]))
     wait_for(lambda: plane.stats(phone.leg)["rtcp_received"] == 1, "the report")
     stats = plane.stats(phone.leg)
@@ -296,7 +296,7 @@ def test_reports_are_spread_around_the_interval(plane: Plane) -> None:
     for _ in range(9):
         phone.receive_rtcp()
         times.append(time.monotonic())
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert min(gaps) > 0.4 * INTERVAL_S
     assert max(gaps) < 1.7 * INTERVAL_S
     assert max(gaps) - min(gaps) > 0.1 * INTERVAL_S, "not in step"

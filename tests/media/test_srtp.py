@@ -60,7 +60,7 @@ def test_counter_mode_gives_the_key_stream_of_rfc_3711_appendix_b_2() -> None:
 
 
 def test_session_keys_are_those_of_rfc_3711_appendix_b_3() -> None:
-    master = bytes.fromhex("E1F97A0D3E018BE0D64FA32C06DE4139" "0EC675AD498AFEEBB6960B3AABE6")
+    master = bytes.fromhex("E1F97A0D3E018BE0D64FA32C06DE41390EC675AD498AFEEBB6960B3AABE6")
     encryption, authentication, salt = testing.derive("AES_CM_128_HMAC_SHA1_80", master)
     assert encryption[:16] == bytes.fromhex("C61E7A93744F39EE10734AFE3FF7A087")
     assert salt == bytes.fromhex("30CBBC08863D8C85D49DB34A9AE1")

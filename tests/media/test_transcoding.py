@@ -1,0 +1,203 @@
+"""PCMU, PCMA and Opus into each other, judged by what is heard; the Opus of the tests is PyAV's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import av
+import numpy as np
+import pytest
+from peers import audio
+
+from .plane import COMFORT_NOISE, OPUS, PCMA, PCMU, Plane, RtpPeer, WebRtcPeer, rtp, wait_for
+
+if TYPE_CHECKING:
+    from sdpserver._media import CodecEntry
+
+TONE_HZ = 1000.0
+AMPLITUDE = 0.3  # -10.5 dBFS
+DECODE = {"PCMU": audio.decode_ulaw, "PCMA": audio.decode_alaw}
+
+
+def encode_law(name: str, pcm: audio.Pcm) -> bytes:
+    """The octet whose value is nearest, found by trying all 256 of the decoder's."""
+    values = DECODE[name](bytes(range(256)))
+    order = np.argsort(values, kind="stable")
+    places = np.searchsorted((values[order][1:] + values[order][:-1]) / 2, pcm)
+    return order[places].astype(np.uint8).tobytes()
+
+
+def opus_packets(pcm: audio.Pcm, rate: int, frame_ms: int, *, layout: str = "mono") -> list[bytes]:
+    encoder: Any = av.CodecContext.create("libopus", "w")
+    encoder.sample_rate, encoder.layout, encoder.format, encoder.bit_rate = rate, layout, "s16", 48000
+    encoder.options = {"frame_duration": str(frame_ms)}
+    packets = []
+    size = rate * frame_ms // 1000
+    samples = (pcm * 32767).astype(np.int16)
+    for start in range(0, len(samples) - size + 1, size):
+        part = samples[start : start + size]
+        if layout == "stereo":
+            part = np.repeat(part, 2)
+        frame = av.AudioFrame.from_ndarray(part.reshape(1, -1), format="s16", layout=layout)
+        frame.sample_rate = rate
+        frame.pts = start
+        packets += [bytes(packet) for packet in encoder.encode(frame)]
+    return packets
+
+
+def opus_decoded(payloads: list[bytes]) -> audio.Pcm:
+    """At 48000 Hz."""
+    decoder: Any = av.CodecContext.create("libopus", "r")
+    decoder.format, decoder.layout, decoder.sample_rate = "s16", "mono", 48000
+    frames = [frame for payload in payloads for frame in decoder.decode(av.Packet(payload))]
+    return np.concatenate([audio.from_int16(frame.to_ndarray().tobytes()) for frame in frames])
+
+
+def relay(
+    a: RtpPeer | WebRtcPeer, b: RtpPeer | WebRtcPeer, payloads: list[bytes], payload_type: int, step: int
+) -> list[Any]:
+    received = []
+    for i, payload in enumerate(payloads):
+        a.send(rtp(100 + i, 5000 + i * step, payload=payload, payload_type=payload_type))
+        received.append(b.receive())
+    return received
+
+
+def check(heard: audio.Pcm, rate: int) -> None:
+    tone = audio.check_tone(heard, rate, TONE_HZ, min_duration_s=0.9, max_gap_ms=5, min_purity_db=15)
+    assert tone.level_dbfs == pytest.approx(audio.level_dbfs(audio.sine(TONE_HZ, 1, rate, amplitude=AMPLITUDE)), abs=3)
+
+
+def even_steps(packets: list[Any], step: int) -> None:
+    first = packets[0]
+    assert [(packet.timestamp - first.timestamp) % 2**32 for packet in packets] == [
+        i * step for i in range(len(packets))
+    ]
+    assert [(packet.sequence_number - first.sequence_number) % 65536 for packet in packets] == list(range(len(packets)))
+
+
+@pytest.mark.parametrize(("source", "target"), [(PCMU, PCMA), (PCMA, PCMU)])
+def test_one_law_becomes_the_other_within_a_quantisation_step(
+    plane: Plane, source: CodecEntry, target: CodecEntry
+) -> None:
+    a, b = plane.rtp_leg([source]), plane.rtp_leg([target])
+    plane.bridge(a, b)
+    a.send(rtp(payload=bytes(range(256)), payload_type=source[2]))
+    packet = b.receive()
+    assert packet.payload_type == target[2]
+    was, became = DECODE[source[0]](bytes(range(256))), DECODE[target[0]](packet.payload)
+    # Half of the wider step; the steps are at most 1/16 of the value, and 1/2048 of full scale near zero.
+    assert np.all(np.abs(was - became) <= np.maximum(np.abs(was) / 24, 1 / 2048))
+    assert plane.stats(b.leg)["conversion"] == "convert"
+
+
+@pytest.mark.parametrize("source", [PCMU, PCMA])
+def test_a_tone_survives_the_law_change(plane: Plane, source: CodecEntry) -> None:
+    target = PCMA if source is PCMU else PCMU
+    a, b = plane.rtp_leg([source]), plane.rtp_leg([target])
+    plane.bridge(a, b)
+    octets = encode_law(source[0], audio.sine(TONE_HZ, 1, 8000, amplitude=AMPLITUDE))
+    received = relay(a, b, [octets[i : i + 160] for i in range(0, 8000, 160)], source[2], 160)
+    even_steps(received, 160)
+    check(DECODE[target[0]](b"".join(packet.payload for packet in received)), 8000)
+
+
+@pytest.mark.parametrize("target", [PCMU, PCMA])
+@pytest.mark.parametrize(("rate", "layout"), [(48000, "mono"), (48000, "stereo"), (8000, "mono")])
+def test_opus_becomes_g711(plane: Plane, target: CodecEntry, rate: int, layout: str) -> None:
+    browser, phone = plane.webrtc_leg([OPUS]), plane.rtp_leg([target])
+    plane.bridge(browser, phone)
+    payloads = opus_packets(audio.sine(TONE_HZ, 1.1, rate, amplitude=AMPLITUDE), rate, 20, layout=layout)
+    received = relay(browser, phone, payloads, 111, 960)
+    assert {len(packet.payload) for packet in received} == {160}
+    even_steps(received, 160)
+    check(DECODE[target[0]](b"".join(packet.payload for packet in received)), 8000)
+    assert plane.stats(phone.leg)["conversion"] == "transcode"
+    assert plane.stats(phone.leg)["codec_sent"] == target[0]
+
+
+@pytest.mark.parametrize("source", [PCMU, PCMA])
+def test_g711_becomes_opus(plane: Plane, source: CodecEntry) -> None:
+    browser, phone = plane.webrtc_leg([OPUS]), plane.rtp_leg([source])
+    plane.bridge(browser, phone)
+    octets = encode_law(source[0], audio.sine(TONE_HZ, 1.1, 8000, amplitude=AMPLITUDE))
+    received = relay(phone, browser, [octets[i : i + 160] for i in range(0, 8800, 160)], source[2], 160)
+    assert {packet.payload_type for packet in received} == {111}
+    even_steps(received, 960)
+    check(opus_decoded([packet.payload for packet in received]), 48000)
+    assert plane.stats(browser.leg)["conversion"] == "transcode"
+
+
+@pytest.mark.parametrize("ptime_ms", [10, 20, 30, 40, 50, 60])
+def test_every_ptime_of_g711_becomes_one_opus_packet_of_that_length(plane: Plane, ptime_ms: int) -> None:
+    browser, phone = plane.webrtc_leg([OPUS]), plane.rtp_leg([PCMU])
+    plane.bridge(browser, phone)
+    octets = encode_law("PCMU", audio.sine(TONE_HZ, 1.2, 8000, amplitude=AMPLITUDE))
+    size = 8 * ptime_ms
+    received = relay(phone, browser, [octets[i : i + size] for i in range(0, 9600 - size + 1, size)], 0, size)
+    even_steps(received, 48 * ptime_ms)
+    heard = opus_decoded([packet.payload for packet in received])
+    assert len(heard) == len(received) * 48 * ptime_ms
+    check(heard, 48000)
+
+
+@pytest.mark.parametrize("ptime_ms", [10, 20, 40, 60])
+def test_every_frame_length_of_opus_becomes_g711_of_that_length(plane: Plane, ptime_ms: int) -> None:
+    browser, phone = plane.webrtc_leg([OPUS]), plane.rtp_leg([PCMA])
+    plane.bridge(browser, phone)
+    payloads = opus_packets(audio.sine(TONE_HZ, 1.2, 48000, amplitude=AMPLITUDE), 48000, ptime_ms)
+    received = relay(browser, phone, payloads, 111, 48 * ptime_ms)
+    assert {len(packet.payload) for packet in received} == {8 * ptime_ms}
+    even_steps(received, 8 * ptime_ms)
+    check(audio.decode_alaw(b"".join(packet.payload for packet in received)), 8000)
+
+
+def test_g711_of_a_length_that_opus_has_no_frame_for_is_dropped_and_counted(plane: Plane) -> None:
+    browser, phone = plane.webrtc_leg([OPUS]), plane.rtp_leg([PCMU])
+    plane.bridge(browser, phone)
+    phone.send(rtp(1, payload=b"x" * 123))
+    phone.send(rtp(2, payload=b"x" * 160))
+    browser.receive()
+    assert plane.stats(browser.leg)["dropped_conversion"] == 1
+
+
+def test_broken_opus_is_dropped_and_counted_and_the_next_packet_decoded(plane: Plane) -> None:
+    browser, phone = plane.webrtc_leg([OPUS]), plane.rtp_leg([PCMU])
+    plane.bridge(browser, phone)
+    good = opus_packets(audio.sine(TONE_HZ, 0.1, 48000), 48000, 20)
+    browser.send(rtp(1, payload=b"\xff\xff\xff\xff", payload_type=111))
+    browser.send(rtp(2, payload=good[0], payload_type=111))
+    assert len(phone.receive().payload) == 160
+    assert plane.stats(phone.leg)["dropped_conversion"] == 1
+
+
+def test_what_the_other_leg_speaks_is_relayed_and_the_rest_converted_to_its_first(plane: Plane) -> None:
+    a, b = plane.rtp_leg([PCMU, PCMA, OPUS]), plane.rtp_leg([PCMA, OPUS, COMFORT_NOISE])
+    plane.bridge(a, b)
+    opus = opus_packets(audio.sine(TONE_HZ, 0.1, 48000), 48000, 20)[0]
+    a.send(rtp(1, payload=b"\xd5" * 160, payload_type=8))
+    assert b.receive().payload == b"\xd5" * 160
+    assert plane.stats(b.leg)["conversion"] == "relay"
+    a.send(rtp(2, payload_type=0))
+    assert b.receive().payload_type == 8
+    assert plane.stats(b.leg)["conversion"] == "convert"
+    a.send(rtp(3, payload=opus, payload_type=111))
+    packet = b.receive()
+    assert (packet.payload_type, packet.payload) == (111, opus)
+
+
+def test_what_nobody_can_convert_is_dropped_and_counted(plane: Plane) -> None:
+    a, b = plane.rtp_leg([("G722", 8000, 9, 9), PCMU]), plane.rtp_leg([PCMU])
+    plane.bridge(a, b)
+    a.send(rtp(1, payload_type=9))
+    wait_for(lambda: plane.stats(b.leg)["dropped_conversion"] == 1, "the refusal")
+    a.send(rtp(2, payload=b"next"))
+    assert b.receive().payload == b"next"
+
+
+def test_echo_of_opus_is_relayed_untouched(plane: Plane) -> None:
+    browser = plane.webrtc_leg([PCMU, OPUS])
+    plane.engine.set_source_leg(browser.leg, browser.leg)
+    plane.settle()
+    browser.send(rtp(1, payload=b"\xfc\xff\xfe", payload_type=111))
+    assert browser.receive().payload == b"\xfc\xff\xfe"
