@@ -97,7 +97,7 @@ class Session:
         """Live until closed, then free everything. Raises nothing: a failure closes this session and no other."""
         structlog.contextvars.bind_contextvars(
             session_id=self.id, call_id=self.call_id
-        )  # of this task and its children
+        )  # its children have them too
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
