@@ -115,13 +115,12 @@ class Session:
 
     def close(self, reason: str) -> None:
         """Begin to close. Idempotent: the first reason counts."""
-        if self._closing.is_set():
+        if self.closed:
             return
         self.close_reason = reason
         self._ended = self._loop.time()
-        self._closing.set()
         self._set_session_state(SessionState.CLOSING)
-        # While the leg is still up, so that its `events` channel carries it too.
+        # While the leg is still up and before `run` goes on, so that the `events` channel carries it too.
         self.events.emit(
             "closed",
             reason=reason,
@@ -136,6 +135,7 @@ class Session:
             self._dialled.exception()  # whoever waits sees it; nobody has to
         if self._far_end is not None:
             self._far_end.hangup(reason)
+        self._closing.set()
 
     @property
     def _duration_s(self) -> float:
@@ -148,7 +148,7 @@ class Session:
     @property
     def closed(self) -> bool:
         """From the moment that closing begins."""
-        return self._closing.is_set()
+        return self.close_reason is not None
 
     def _run_leg(self, leg: WebRtcLeg) -> None:
         if self._group is not None:

@@ -170,3 +170,17 @@ def test_a_blocking_client_closes_the_sessions_that_it_made(gateway: ServerProce
     client.close()
     session.close()
     assert gateway.open_sessions() == []
+
+
+async def test_the_end_is_told_over_the_events_channel_before_the_connection_goes(gateway: ServerProcess) -> None:
+    async with (
+        AsyncWebRtcClient(gateway.url) as client,
+        AsyncWebRtcClient(gateway.url) as operator,
+        client.setup_session(audio=Silence(), to="echo") as session,
+    ):
+        seen = {}
+        async for event in session.events():
+            seen[event.type] = event.data
+            if event.type == "dtls":
+                await operator.close_session(session.id, "operator")
+        assert seen["closed"]["reason"] == "operator"
