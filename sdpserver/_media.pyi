@@ -30,7 +30,7 @@ Event: TypeAlias = tuple[int, int, int, bytes]
 """(kind, leg, monotonic time in ns, data)"""
 
 CodecEntry: TypeAlias = tuple[str, int, int, int]
-"""(encoding name as in RFC 3551 / RFC 7587 / RFC 4733, clock rate in Hz, payload type we send, payload type we receive)"""
+"""(encoding name as in RFC 3551, RFC 7587 or RFC 4733; clock rate in Hz; payload type we send; the one we receive)"""
 
 SrtpProfile: TypeAlias = Literal[
     "AEAD_AES_128_GCM", "AEAD_AES_256_GCM", "AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"
@@ -69,7 +69,7 @@ class Engine:
     """`workers` threads, each with one UDP port for WebRTC legs and an epoll of its own.
 
     Worker i listens on `webrtc_port + i` (port 0: any free one). A bind address of "::" takes IPv4 too.
-    RTP legs take an even port and the odd one above it from `rtp_port_range`; a freed pair is reused oldest first, and not
+    RTP legs take an even port and the odd one above it from `rtp_port_range`; a freed pair is reused oldest first, not
     before 30 s while other pairs are free.
     """
 
@@ -110,7 +110,8 @@ class Engine:
     def send_dtls(self, leg: int, datagram: bytes) -> None:
         """Send to the leg's selected address; dropped while there is none."""
     def set_srtp(self, leg: int, profile: SrtpProfile, send_key: bytes, receive_key: bytes) -> None:
-        """Keys are master key and salt in one, as RFC 5764 section 4.2 exports them. Until they are set, a WebRTC leg neither sends nor takes media.
+        """Keys are master key and salt in one, as RFC 5764 section 4.2 exports them. Until they are set, a WebRTC leg
+        neither sends nor takes media.
         Set again: new keys, sequence numbers and rollover counters start anew (new DTLS association)."""
     # RTP side
     def set_rtp_remote(self, leg: int, ip: str, rtp_port: int, rtcp_port: int, learn: bool) -> None:
@@ -120,7 +121,7 @@ class Engine:
     # What a leg speaks and sends
     def set_codecs(self, leg: int, codecs: Sequence[CodecEntry], ptime_ms: int = 20) -> None:
         """The negotiated formats, the one we prefer to send first; telephone-event entries by clock rate.
-        What arrives in a codec that the other leg speaks is relayed, otherwise converted to the first codec of that leg."""
+        What arrives in a codec that the other leg speaks is relayed, else it is converted to that leg's first codec."""
     def set_direction(self, leg: int, send: bool, receive: bool) -> None:
         """RFC 8866 section 6.7, from our side. receive False: what arrives is counted and dropped."""
     def set_source_leg(self, leg: int, source: int) -> None:
@@ -141,7 +142,8 @@ class Engine:
     # Figures
     def leg_stats(self, leg: int) -> LegStats: ...
     def counters(self, worker: int) -> dict[str, int]:
-        """Of a worker: packets and system calls in and out, polls, STUN, DTLS, unknown sources, malformed, kernel drops (SO_RXQ_OVFL), legs."""
+        """Of a worker: packets and system calls in and out, polls, STUN, DTLS, unknown sources, malformed, kernel drops
+        (SO_RXQ_OVFL), legs."""
     @property
     def build(self) -> dict[str, Any]:
         """Versions of OpenSSL, libsrtp and libopus, and sanitizers."""

@@ -95,9 +95,7 @@ class Session:
 
     async def run(self) -> None:
         """Live until closed, then free everything. Raises nothing: a failure closes this session and no other."""
-        structlog.contextvars.bind_contextvars(
-            session_id=self.id, call_id=self.call_id
-        )  # its children have them too
+        structlog.contextvars.bind_contextvars(session_id=self.id, call_id=self.call_id)  # its children have them too
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
