@@ -288,10 +288,13 @@ class Session:
         """Until the call has reached one of `states`.
 
         :raises PeerError: the call failed first.
+        :raises Conflict: the session was closed first.
         """
         while self._call_state not in states:
             if self._end is not None:
                 raise self._call_error(self._end)
+            if self.closed:  # between the end of `wait_dialled` and now: nobody would wake the waiter
+                raise Conflict("the session was closed", reason="session_closed", session_id=self.id)
             waiter = self._loop.create_future()
             self._progress.append(waiter)
             try:
