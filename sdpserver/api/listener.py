@@ -14,6 +14,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 import h11
@@ -28,6 +29,8 @@ from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.typing import ConnectionState, Framework
 from hypercorn.utils import parse_socket_addr, wrap_app
+
+from sdpserver.errors import Unavailable
 
 from . import failures
 from .gate import new_request_id
@@ -47,6 +50,7 @@ STALLED_S = 20.0
 MAX_HEAD = 16 * 1024
 READ_BUFFER = 64 * 1024
 CLOSE_S = 0.5
+RETRY_AFTER_S = 5
 
 
 class _Protocol(H11Protocol):
@@ -76,16 +80,18 @@ class _Protocol(H11Protocol):
         if isinstance(event, Response) and event.status_code >= 400 and (b"content-length", b"0") in event.headers:
             # Hypercorn's own refusal of a request, such as a WebSocket handshake without a key.
             request_id = new_request_id()
-            body = failures.protocol_error(event.status_code, request_id)
+            status = event.status_code
+            if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+                # The application answers whatever goes wrong in it: it was cut off, by the end of the process.
+                cut_off = Unavailable("the server is shutting down", reason="draining", retry_after_s=RETRY_AFTER_S)
+                status, body = cut_off.status, failures.body_of(cut_off, request_id)
+                headers = failures.headers_of(cut_off, body)
+            else:
+                body = failures.protocol_error(status, request_id)
+                headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
             kept = [header for header in event.headers if header[0] != b"content-length"]
-            added = [
-                (b"content-type", b"application/json"),
-                (b"content-length", b"%d" % len(body)),
-                (b"x-request-id", request_id.encode()),
-            ]
-            await super().stream_send(
-                Response(stream_id=event.stream_id, status_code=event.status_code, headers=[*kept, *added])
-            )
+            headers = [*kept, *headers, (b"x-request-id", request_id.encode())]
+            await super().stream_send(Response(stream_id=event.stream_id, status_code=status, headers=headers))
             await super().stream_send(Body(stream_id=event.stream_id, data=body))
             self._refused = True
         else:

@@ -11,7 +11,7 @@ import aioice.ice
 import pytest
 from aiortc import AudioStreamTrack
 from av import AudioFrame
-from peers.ports import claim_block
+from peers.ports import free_port
 from peers.server import ServerProcess
 from sdpserver_client import (
     AsyncWebRtcClient,
@@ -106,7 +106,7 @@ def test_a_taken_session_id_is_a_conflict_and_its_token_is_the_way_in(gateway: S
 
 
 def test_no_server_is_a_connection_failure() -> None:
-    with WebRtcClient(f"http://127.0.0.1:{claim_block()[0]}") as client, pytest.raises(ConnectionFailed):
+    with WebRtcClient(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(ConnectionFailed):
         client.get_ice_servers()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import audio
 from .ami import Ami, AmiEvent
-from .ports import claim_block
+from .ports import claim_block, release_block
 from .waiting import wait_until
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -60,7 +60,7 @@ class Asterisk:
 
     def __init__(self, users: tuple[User, ...] = USERS) -> None:
         self.users = {user.name: user for user in users}
-        ports = claim_block()
+        ports = self._ports = claim_block()
         self.sip_port, self.ami_port, self.http_port = ports[0], ports[2], ports[3]
         self.rtp_ports = (ports[10], ports[-2])
         # The path of its control socket must stay short.
@@ -147,6 +147,7 @@ class Asterisk:
         """Stop it and remove its folder."""
         self.stop()
         self._console.close()
+        release_block(self._ports)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     # -- what a test asks

@@ -12,7 +12,7 @@ import httpx
 from starlette.applications import Starlette
 
 from .aiortc_client import Client
-from .ports import claim_block
+from .ports import claim_block, release_block
 from .server import loopback
 from .toml import dumps
 
@@ -35,10 +35,12 @@ async def in_process(tables: Mapping[str, Any] | None = None) -> AsyncIterator[I
     from sdpserver.app import build
     from sdpserver.config_loader import load
 
-    config = loopback(claim_block(), tables or {})
+    ports = claim_block()
+    config = loopback(ports, tables or {})
     with tempfile.TemporaryDirectory(prefix="sdpserver-") as folder:
         file = Path(folder) / "config.toml"
         file.write_text(dumps(config))
         app = build(load(file, {}))
     async with app.router.lifespan_context(app):
         yield InProcess(app, f"http://127.0.0.1:{config['http']['port']}")
+    release_block(ports)

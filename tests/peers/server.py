@@ -19,7 +19,7 @@ import httpx
 import psutil  # type: ignore[import-untyped]
 
 from .asterisk import Asterisk
-from .ports import claim_block
+from .ports import claim_block, release_block
 from .toml import dumps
 from .waiting import wait_until
 
@@ -80,8 +80,8 @@ class ServerProcess:
     """`sdpserver --conf FILE` on free ports. `tables` are laid over a configuration for loopback."""
 
     def __init__(self, tables: Mapping[str, Any] | None = None) -> None:
-        ports = claim_block()
-        config = loopback(ports, tables or {})
+        self._ports = claim_block()
+        config = loopback(self._ports, tables or {})
         self.http_port: int = config["http"]["port"]
         self.folder = Path(tempfile.mkdtemp(prefix="sdpserver-"))
         (self.folder / "config.toml").write_text(dumps(config))
@@ -177,6 +177,7 @@ class ServerProcess:
             self.process.kill()
             self.process.wait(5)
             self.process = None
+        release_block(self._ports)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
