@@ -60,6 +60,9 @@ def test_sigterm_ends_it_with_everything_open(fresh: ServerProcess, offer: Offer
             took_s = fresh.terminate()
             rest = [line for line in lines if line.startswith("data: ")]
         assert any('"type":"closed"' in line for line in rest)
+        cut_off = half.response()
+        assert cut_off.status == 503
+        assert b'"reason":"draining"' in cut_off.body
         for connection in (idle, half, upgrade):
             assert connection.is_closed()
         for connection in (idle, half, deaf, upgrade):
