@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench build clean distclean
+.PHONY: help run test check sanitize bench build clean distclean
 PYTHON_VENV := .venv/bin/python
 
 help: ## this list
@@ -18,6 +18,9 @@ test: ## all tests, with a real Asterisk and a real Chromium
 
 check: ## style, types, C++ warnings and shell scripts
 	@scripts/setup --check && exec scripts/check
+
+sanitize: ## the media plane's tests under ASan and UBSan, then under TSan (ARGS="thread -k rtcp"); .venv is left alone
+	@scripts/setup --test && exec scripts/sanitize $(ARGS)
 
 bench: ## calls through the gateway and through rtpengine, side by side
 	@scripts/setup --bench && exec $(PYTHON_VENV) -m loadtests.bench $(ARGS)
