@@ -43,8 +43,8 @@ class ReceiveBatch {
     static constexpr size_t kSize = 64;
 
     ReceiveBatch();
-    /// Up to `limit` datagrams; how many came.
-    size_t receive(const UdpSocket& socket, size_t limit = kSize);
+    /// How many came.
+    size_t receive(const UdpSocket& socket);
     /// The kernel's running count of datagrams that the socket lost, if it was told to say so and has lost any.
     std::optional<uint32_t> drops() const;
     bool cut(size_t i) const { return (headers_[i].msg_hdr.msg_flags & MSG_TRUNC) != 0; }
@@ -80,6 +80,8 @@ class SendQueue {
     void flush();
 
    private:
+    int send(size_t from, size_t until);
+
     std::vector<uint8_t> memory_;
     std::array<mmsghdr, kSize> headers_{};
     std::array<iovec, kSize> vectors_{};

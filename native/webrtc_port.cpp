@@ -54,19 +54,19 @@ Leg* WebRtcPort::at(const SocketAddress& address) const {
     return found == by_address_.end() ? nullptr : found->second;
 }
 
-void WebRtcPort::receive(WorkerContext& context, ReceiveBatch& batch) {
-    const size_t count = batch.receive(socket_);
+void WebRtcPort::receive(WorkerContext& context) {
+    const size_t count = batch_.receive(socket_);
     counters_.receive_calls.add(1);
     counters_.packets_received.add(count);
-    if (const auto drops = batch.drops()) {
+    if (const auto drops = batch_.drops()) {
         counters_.kernel_drops.add(*drops - kernel_drops_);
         kernel_drops_ = *drops;
     }
     for (size_t i = 0; i < count; ++i) {
-        if (batch.cut(i)) {
+        if (batch_.cut(i)) {
             counters_.malformed.add(1);
         } else {
-            on_datagram(context, batch.datagram(i), batch.source(i));
+            on_datagram(context, batch_.datagram(i), batch_.source(i));
         }
     }
 }

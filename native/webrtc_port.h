@@ -28,7 +28,7 @@ class WebRtcPort {
     void on_check_timer(WorkerContext& context, Leg& leg);
 
     /// Take what has come, up to one batch.
-    void receive(WorkerContext& context, ReceiveBatch& batch);
+    void receive(WorkerContext& context);
 
    private:
     struct TextHash {
@@ -47,6 +47,7 @@ class WebRtcPort {
 
     WorkerCounters& counters_;
     UdpSocket socket_;
+    ReceiveBatch batch_;
     uint32_t kernel_drops_ = 0;
     std::unordered_map<std::string, Leg*, TextHash, std::equal_to<>> by_ufrag_;
     std::unordered_map<SocketAddress, Leg*, SocketAddress::Hash> by_address_;

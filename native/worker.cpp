@@ -15,10 +15,9 @@
 namespace sdpserver {
 namespace {
 
-constexpr size_t kMaxReady = 256;
 constexpr TimeNs kIdle = kSecond;
 constexpr TimeNs kForever = std::numeric_limits<TimeNs>::max();
-constexpr size_t kMaxBurst = 16;  // of one RTP leg, so that none holds up the others
+constexpr int kMaxRounds = 32;  // without sending in between
 constexpr unsigned long kTimerSlackNs = 1'000;  // the default of 50 us would come on top of the poll floor
 
 }  // namespace
@@ -30,7 +29,8 @@ Worker::Worker(const SocketAddress& webrtc_address, EventQueue& events, PortPool
       ports_(ports),
       webrtc_(webrtc_address, counters_),
       epoll_(epoll_create1(EPOLL_CLOEXEC)),
-      wake_(make_eventfd()) {
+      wake_(make_eventfd()),
+      buffer_(kMaxDatagram) {
     if (!epoll_) throw std::system_error(errno, std::generic_category(), "epoll_create1");
     watch(wake_.get(), watched_wake_);
     watch(webrtc_.socket().fd(), watched_webrtc_);
@@ -107,42 +107,56 @@ void Worker::remove_leg(LegId id) {
     counters_.legs.set(legs_.size());
 }
 
-/// Until something is ready or a timer is due, to the microsecond: a tone's packets keep to their 20 ms.
-int Worker::poll(std::span<epoll_event> ready) {
-    const TimeNs wait = std::clamp(timers_.next().value_or(kForever) - monotonic_ns(), TimeNs{0}, kIdle);
-    const auto room = static_cast<int>(ready.size());
+/// Until something is ready or `wait` is over, to the microsecond: a tone's packets keep to their 20 ms.
+std::span<epoll_event> Worker::poll(TimeNs wait) {
+    counters_.polls.add(1);
+    const auto room = static_cast<int>(ready_.size());
+    int count = -1;
     if (precise_) {
         const timespec timeout{.tv_sec = wait / kSecond, .tv_nsec = wait % kSecond};
-        const int count = epoll_pwait2(epoll_.get(), ready.data(), room, &timeout, nullptr);
-        if (count >= 0 || errno != ENOSYS) return count;
-        precise_ = false;  // a kernel before 5.11, or a sandbox that lags behind
+        count = epoll_pwait2(epoll_.get(), ready_.data(), room, &timeout, nullptr);
+        precise_ = count >= 0 || errno != ENOSYS;  // a kernel before 5.11, or a sandbox that lags behind
     }
-    return epoll_wait(epoll_.get(), ready.data(), room, static_cast<int>((wait + kMillisecond - 1) / kMillisecond));
+    if (!precise_) {
+        const auto wait_ms = static_cast<int>((wait + kMillisecond - 1) / kMillisecond);
+        count = epoll_wait(epoll_.get(), ready_.data(), room, wait_ms);
+    }
+    context_.now = monotonic_ns();
+    return std::span(ready_).first(static_cast<size_t>(std::max(count, 0)));
+}
+
+TimeNs Worker::until_next_timer() const {
+    return std::clamp(timers_.next().value_or(kForever) - monotonic_ns(), TimeNs{0}, kIdle);
+}
+
+void Worker::serve(std::span<const epoll_event> reported) {
+    // First, so that a leg exists before the packets that came for it after; and alone, since commands may remove a leg
+    // that the rest of `reported` points at. What is left waiting is reported again by the next poll.
+    const bool commanded =
+        std::ranges::any_of(reported, [this](const epoll_event& event) { return event.data.ptr == &watched_wake_; });
+    if (commanded) return run_commands();
+    for (const epoll_event& event : reported) {
+        const Watched& watched = *static_cast<const Watched*>(event.data.ptr);
+        switch (watched.what) {
+            case Watched::What::commands: break;
+            case Watched::What::webrtc: webrtc_.receive(context_); break;
+            case Watched::What::rtp: receive(*watched.leg, Transport::Component::rtp); break;
+            case Watched::What::rtcp: receive(*watched.leg, Transport::Component::rtcp); break;
+        }
+    }
 }
 
 void Worker::run() {
     pthread_setname_np(pthread_self(), "media");
     prctl(PR_SET_TIMERSLACK, kTimerSlackNs);
-    std::array<epoll_event, kMaxReady> ready;
     while (!stopping_) {
         floor_.wait();
-        const int count = poll(ready);
-        context_.now = monotonic_ns();
-        counters_.polls.add(1);
-        const auto reported = std::span(ready).first(static_cast<size_t>(std::max(count, 0)));
-        // First, so that a leg exists before the packets that came for it after; and alone, since commands may remove
-        // a leg that the rest of `ready` points at. What is left waiting is reported again by the next poll.
-        const bool commanded = std::ranges::any_of(
-            reported, [this](const epoll_event& event) { return event.data.ptr == &watched_wake_; });
-        if (commanded) run_commands();
-        for (size_t i = 0; i < (commanded ? 0 : reported.size()); ++i) {
-            const Watched& watched = *static_cast<const Watched*>(reported[i].data.ptr);
-            switch (watched.what) {
-                case Watched::What::commands: break;
-                case Watched::What::webrtc: webrtc_.receive(context_, batch_); break;
-                case Watched::What::rtp: receive(*watched.leg, Transport::Component::rtp); break;
-                case Watched::What::rtcp: receive(*watched.leg, Transport::Component::rtcp); break;
-            }
+        auto reported = poll(until_next_timer());
+        serve(reported);
+        // Before a pause everything is taken: a burst on one RTP leg would otherwise wait a pause for each packet.
+        for (int i = 0; floor_.engaged() && !reported.empty() && i < kMaxRounds; ++i) {
+            reported = poll(0);
+            serve(reported);
         }
         run_timers();
         flush();
@@ -156,16 +170,17 @@ void Worker::run() {
 void Worker::receive(Leg& leg, Transport::Component component) {
     const RtpSockets& sockets = leg.transport().sockets();
     const UdpSocket& socket = component == Transport::Component::rtp ? sockets.rtp : sockets.rtcp;
-    const size_t count = batch_.receive(socket, kMaxBurst);
+    sockaddr_storage native{};
+    socklen_t length = sizeof native;
+    // One at a time: there rarely is a second one, and looking for it costs more than half of taking it.
+    const ssize_t octets = recvfrom(socket.fd(), buffer_.data(), buffer_.size(), MSG_TRUNC,
+                                    reinterpret_cast<sockaddr*>(&native), &length);
     counters_.receive_calls.add(1);
-    counters_.packets_received.add(count);
-    for (size_t i = 0; i < count; ++i) {
-        if (batch_.cut(i)) {
-            counters_.malformed.add(1);
-        } else {
-            leg.on_own_datagram(context_, component, batch_.source(i), batch_.datagram(i));
-        }
-    }
+    if (octets < 0) return;  // taken back, or an ICMP error of an earlier send
+    counters_.packets_received.add(1);
+    if (static_cast<size_t>(octets) > buffer_.size()) return counters_.malformed.add(1);
+    leg.on_own_datagram(context_, component, SocketAddress::from(native),
+                        Bytes(buffer_).first(static_cast<size_t>(octets)));
 }
 
 void Worker::run_commands() {

@@ -3,6 +3,7 @@
 
 #include <sys/epoll.h>
 
+#include <array>
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -64,7 +65,9 @@ class Worker {
 
     void watch(int fd, Watched& watched);
     void run();
-    int poll(std::span<epoll_event> ready);
+    std::span<epoll_event> poll(TimeNs wait);
+    TimeNs until_next_timer() const;
+    void serve(std::span<const epoll_event> reported);
     void unwatch(const UdpSocket& socket);
     void receive(Leg& leg, Transport::Component component);
     void run_commands();
@@ -85,7 +88,8 @@ class Worker {
     PollFloor floor_;
     bool precise_ = true;
     std::unordered_map<LegId, Entry> legs_;
-    ReceiveBatch batch_;
+    std::vector<uint8_t> buffer_;
+    std::array<epoll_event, 256> ready_{};
 
     std::mutex mutex_;
     std::vector<std::pair<LegId, Command>> commands_;
