@@ -281,6 +281,22 @@ def test_dtls_is_handed_up_only_from_an_address_that_has_passed_a_check(plane: P
     assert peer.socket.receive() == b"\x16 answer", "answers go to the selected address"
 
 
+def test_a_peer_that_floods_with_dtls_takes_neither_the_memory_nor_the_place_of_another(plane: Plane) -> None:
+    flooding, other = plane.webrtc_leg(profile=None), plane.webrtc_leg(profile=None)
+    flooding.check()
+    other.check()
+    for i in range(100):
+        flooding.socket.send(b"\x16" + bytes([i]), flooding.port)
+    wait_for(lambda: plane.engine.counters(0)["dtls"] == 100, "the flood")
+    other.socket.send(b"\x16 hello", other.port)
+    assert plane.wait(_media.DTLS, other.leg)[3] == b"\x16 hello"
+    assert plane.count(_media.DTLS, flooding.leg) == 64
+    assert plane.engine.counters(0)["dtls_dropped"] == 36
+    flooding.socket.send(b"\x16 again", flooding.port)
+    while plane.wait(_media.DTLS, flooding.leg)[3] != b"\x16 again":
+        pass
+
+
 def test_dtls_is_dropped_while_there_is_no_address_to_send_it_to(plane: Plane) -> None:
     peer = plane.webrtc_leg(profile=None)
     plane.engine.send_dtls(peer.leg, b"\x16 too early")
