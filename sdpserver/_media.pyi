@@ -96,7 +96,9 @@ class Engine:
     # Legs. A leg's id is never used again in a process.
     def create_webrtc_leg(
         self, worker: int, local_ufrag: str, local_pwd: str, remote_ufrag: str, remote_pwd: str
-    ) -> int: ...
+    ) -> int:
+        """The peer's may both be "" and come later by `set_remote_ice`: they are for our own check when its address
+        moves."""
     def create_rtp_leg(self, worker: int) -> tuple[int, int]:
         """(leg, RTP port; RTCP is the next one). OSError(EADDRNOTAVAIL) when the range is used up."""
     def remove_leg(self, leg: int) -> None:
@@ -116,7 +118,8 @@ class Engine:
     # RTP side
     def set_rtp_remote(self, leg: int, ip: str, rtp_port: int, rtcp_port: int, learn: bool) -> None:
         """Where to send. rtcp_port == rtp_port: multiplexed (RFC 5761). learn: take the address of the first RTP packet
-        instead and lock on it; otherwise only packets from `ip`:`rtp_port` are accepted. rtp_port 0: stop sending."""
+        instead and lock on it; otherwise only packets from `ip`:`rtp_port` are accepted. rtp_port 0: stop sending.
+        An IPv6 peer of legs on IPv4 is a ValueError."""
 
     # What a leg speaks and sends
     def set_codecs(self, leg: int, codecs: Sequence[CodecEntry], ptime_ms: int = 20) -> None:
@@ -142,8 +145,9 @@ class Engine:
     # Figures
     def leg_stats(self, leg: int) -> LegStats: ...
     def counters(self, worker: int) -> dict[str, int]:
-        """Of a worker: packets and system calls in and out, polls, STUN, DTLS, unknown sources, malformed, kernel drops
-        (SO_RXQ_OVFL), legs."""
+        """Of a worker: packets and system calls in and out, polls (and rounds that let packets gather for up to 1 ms, from
+        6,000 a second on if they come one by one), STUN, DTLS, unknown sources, malformed, kernel drops (SO_RXQ_OVFL),
+        legs, timers."""
     @property
     def build(self) -> dict[str, Any]:
         """Versions of OpenSSL, libsrtp and libopus, and sanitizers."""
