@@ -145,9 +145,9 @@ class Engine:
     # Figures
     def leg_stats(self, leg: int) -> LegStats: ...
     def counters(self, worker: int) -> dict[str, int]:
-        """Of a worker: packets and system calls in and out, polls (and rounds that let packets gather for up to 1 ms, from
-        6,000 a second on if they come one by one), STUN, DTLS, unknown sources, malformed, kernel drops (SO_RXQ_OVFL),
-        legs, timers."""
+        """Of a worker: packets and system calls in and out, polls (and rounds that let packets gather for up to 1 ms,
+        from 6,000 a second on if they come one by one), STUN, DTLS, unknown sources, malformed, kernel drops
+        (SO_RXQ_OVFL), legs, timers."""
     @property
     def build(self) -> dict[str, Any]:
         """Versions of OpenSSL, libsrtp and libopus, and sanitizers."""
