@@ -13,14 +13,22 @@ from peers.asterisk import Asterisk
 from peers.server import ServerProcess, running
 
 MEDIA_TIMEOUT_S = 1.5
+RESUME_S = 5
 
 
 @pytest.fixture(scope="module")
-def impatient(asterisk: Asterisk) -> Iterator[ServerProcess]:
+def shared_impatient(asterisk: Asterisk) -> Iterator[ServerProcess]:
     """A server that takes a silent SIP peer for dead after 1.5 s, and lets a page take 5 s to reload."""
-    tables = {"session": {"media_timeout_s": MEDIA_TIMEOUT_S, "resume_s": 5}}
+    tables = {"session": {"media_timeout_s": MEDIA_TIMEOUT_S, "resume_s": RESUME_S}}
     with running(ServerProcess.for_asterisk(asterisk, tables)) as server:
         yield server
+
+
+@pytest.fixture
+def impatient(shared_impatient: ServerProcess, asterisk: Asterisk) -> Iterator[ServerProcess]:
+    """That server; a test that failed in the middle of a call does not fail the next one too."""
+    yield shared_impatient
+    asterisk.wait_no_channels(timeout_s=RESUME_S + 2)
 
 
 async def test_a_caller_that_only_listens_lives_on(impatient: ServerProcess, asterisk: Asterisk) -> None:
