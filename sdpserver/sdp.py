@@ -130,8 +130,12 @@ def check_limits(sdp: str) -> None:
     """
     if len(sdp) > MAX_OCTETS:
         raise BadRequest(f"the SDP has {len(sdp)} characters, at most {MAX_OCTETS} are taken", reason="sdp_too_large")
-    if not sdp.isascii() and len(sdp.encode(errors="replace")) > MAX_OCTETS:
-        raise BadRequest(f"the SDP has more than {MAX_OCTETS} octets", reason="sdp_too_large")
+    try:
+        octets = len(sdp.encode())
+    except UnicodeEncodeError as exc:
+        raise BadRequest("the SDP has half a surrogate pair", reason="invalid_sdp") from exc
+    if octets > MAX_OCTETS:
+        raise BadRequest(f"the SDP has {octets} octets, at most {MAX_OCTETS} are taken", reason="sdp_too_large")
     if "\0" in sdp:
         raise BadRequest("the SDP contains a NUL", reason="invalid_sdp")
     lines = sdp.splitlines()
