@@ -121,7 +121,7 @@ def _on_signal(number: int, signalled: asyncio.Event) -> None:
         os._exit(128 + number)  # asked twice: at once, with nothing cleaned up
     signalled.set()
     # Not a timer of the loop: it has to fire even when the loop is stuck.
-    watchdog = threading.Timer(EXIT_S, os._exit, (0,))
+    watchdog = threading.Timer(EXIT_S, os._exit, (1,))
     watchdog.daemon = True
     watchdog.start()
 
