@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 
-from aioice.ice import get_host_addresses
+import ifaddr
 
 from sdpserver.config import WebRtc
 
@@ -42,7 +42,12 @@ class AnnouncedAddresses:
 
 
 def _interface_addresses(*, with_ipv6: bool) -> tuple[str, ...]:
-    found = [ipaddress.ip_address(text) for text in get_host_addresses(use_ipv4=True, use_ipv6=with_ipv6)]
-    usable = [str(address) for address in found if not (address.is_loopback or address.is_link_local)]
+    texts = [ip.ip if isinstance(ip.ip, str) else ip.ip[0] for adapter in ifaddr.get_adapters() for ip in adapter.ips]
+    found = [ipaddress.ip_address(text) for text in texts]
+    usable = [
+        str(address)
+        for address in found
+        if not (address.is_loopback or address.is_link_local) and (with_ipv6 or address.version == 4)
+    ]
     loopback = ["127.0.0.1", "::1"] if with_ipv6 else ["127.0.0.1"]
     return (*dict.fromkeys(usable[: MAX_ADDRESSES - len(loopback)]), *loopback)

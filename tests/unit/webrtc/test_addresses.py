@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import ipaddress
 
+import ifaddr
 import pytest
 
 from sdpserver.config import WebRtc
-from sdpserver.webrtc import addresses
 from sdpserver.webrtc.addresses import MAX_ADDRESSES, REFRESH_S, AnnouncedAddresses
 
 
@@ -35,7 +35,11 @@ def test_bound_to_all_loopback_comes_last(bind: str, last: str) -> None:
 
 def test_interfaces_are_looked_at_anew_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     interfaces = ["192.0.2.1"]
-    monkeypatch.setattr(addresses, "get_host_addresses", lambda use_ipv4, use_ipv6: interfaces)
+
+    def adapters() -> list[ifaddr.Adapter]:
+        return [ifaddr.Adapter("eth", "eth", [ifaddr.IP(ip, 24, "eth") for ip in interfaces])]
+
+    monkeypatch.setattr(ifaddr, "get_adapters", adapters)
     now = 100.0
     announced = AnnouncedAddresses(WebRtc(bind="0.0.0.0"), lambda: now)
     assert announced.current() == ("192.0.2.1", "127.0.0.1")
