@@ -68,7 +68,7 @@ class ReceiveBatch {
 /// Datagrams on their way out, kept until the end of a round and then sent by one sendmmsg for each run of one socket.
 class SendQueue {
    public:
-    static constexpr size_t kSize = 128;
+    static constexpr size_t kSize = 64;
     /// Room in a slot: a received payload behind a header of ours, with tags of SRTP or SRTCP.
     static constexpr size_t kSlot = kMaxDatagram + 64;
 

@@ -52,6 +52,10 @@ class Worker {
     WebRtcPort& webrtc() { return webrtc_; }
 
    private:
+    /// What is received is sent at the end of its round, so short rounds keep the first packets of a burst from waiting for
+    /// the last.
+    static constexpr size_t kMaxReady = 32;
+
     /// What epoll hands back: a leg's socket, or one of the worker's own.
     struct Watched {
         enum class What : uint8_t { commands, webrtc, rtp, rtcp } what{};
@@ -89,7 +93,7 @@ class Worker {
     bool precise_ = true;
     std::unordered_map<LegId, Entry> legs_;
     std::vector<uint8_t> buffer_;
-    std::array<epoll_event, 256> ready_{};
+    std::array<epoll_event, kMaxReady> ready_{};
 
     std::mutex mutex_;
     std::vector<std::pair<LegId, Command>> commands_;
