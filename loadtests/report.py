@@ -32,6 +32,12 @@ def _delay(result: dict[str, Any]) -> str:
     return " / ".join(f"{way['mean'] / 1000:.2f}, {way['p99'] / 1000:.2f}" for way in (to_srtp, to_rtp))
 
 
+def _loss(result: dict[str, Any]) -> str:
+    """Packets, and in how many of the stretches they went missing: CPU is that of the others, if there are any."""
+    where = f" (in {result['segments_with_loss']} of {result['segments']} stretches)" if result["packets_lost"] else ""
+    return f"{result['packets_lost']} of {result['packets_sent']}{where}"
+
+
 def live_calls(results: list[dict[str, Any]]) -> str:
     rows = []
     for ours, theirs in _pairs(results):
@@ -48,8 +54,7 @@ def live_calls(results: list[dict[str, Any]]) -> str:
                 f"{ours['rss_mb_per_call']:.2f} / {theirs['rss_mb_per_call']:.2f}",
                 _delay(ours),
                 _delay(theirs),
-                f"{ours['packets_lost']} of {ours['packets_sent']} / "
-                f"{theirs['packets_lost']} of {theirs['packets_sent']}",
+                f"{_loss(ours)} / {_loss(theirs)}",
             ]
         )
     header = [

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtests import processes, report, sdp
+from loadtests.live_calls import Result, Segment
 from loadtests.loadgen import DEFAULT_BUILD, Endpoint, Loadgen, LoadgenError, build
 from loadtests.rtpengine import bdecode, bencode
 from loadtests.setups import at_rate, quantile
@@ -105,6 +106,8 @@ def test_the_report_pairs_the_servers_and_says_what_was_missed() -> None:
             "rss_mb_per_call": 0.3,
             "packets_sent": 10,
             "packets_lost": 1,
+            "segments": 3,
+            "segments_with_loss": 1,
             "delay_to_srtp_us": delay,
             "delay_to_rtp_us": delay,
         }
@@ -114,7 +117,28 @@ def test_the_report_pairs_the_servers_and_says_what_was_missed() -> None:
     text = report.markdown(figures)
     assert "**0.50**" in text
     assert "| **no** |" in text
-    assert "1 of 10" in text
+    assert "1 of 10 (in 1 of 3 stretches)" in text
+
+
+def test_the_cpu_of_a_case_is_that_of_the_stretches_without_loss() -> None:
+    def segment(cpu: float, lost: int) -> Segment:
+        delays = (0.0, 0.0)
+        return Segment(
+            cpu_percent_per_call=cpu,
+            sent=10,
+            lost=lost,
+            delay_mean_us=delays,
+            delay_p99_us=delays,
+            generator_cpu_percent=0,
+            late_p99_us=0,
+        )
+
+    def case(*segments: Segment) -> Result:
+        facts: dict[str, Any] = {"server": "s", "calls": 1, "profile": "p", "codecs": "c", "pattern": "spread"}
+        return Result(**facts, rss_mb_per_call=0, pss_mb_per_call=0, segments=list(segments))
+
+    assert case(segment(0.1, 0), segment(0.02, 5), segment(0.03, 6)).cpu_percent_per_call == 0.1
+    assert case(segment(0.1, 1), segment(0.3, 1), segment(0.2, 1)).cpu_percent_per_call == 0.2
 
 
 @pytest.fixture(scope="module")
