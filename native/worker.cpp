@@ -3,8 +3,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -20,7 +18,6 @@ namespace {
 constexpr TimeNs kIdle = kSecond;
 constexpr TimeNs kForever = std::numeric_limits<TimeNs>::max();
 constexpr int kMaxRounds = 32;  // without sending in between
-constexpr int kNice = -10;
 constexpr unsigned long kTimerSlackNs = 1'000;  // the default of 50 us would come on top of the poll floor
 
 }  // namespace
@@ -151,8 +148,6 @@ void Worker::serve(std::span<const epoll_event> reported) {
 
 void Worker::run() {
     pthread_setname_np(pthread_self(), "media");
-    // Where it is allowed (CAP_SYS_NICE): audio that waits behind whatever else is busy is heard as a gap.
-    setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNice);
     prctl(PR_SET_TIMERSLACK, kTimerSlackNs);
     while (!stopping_) {
         floor_.wait();
