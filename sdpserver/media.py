@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import errno
+import os
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -118,7 +119,7 @@ class MediaPlane:
     def __init__(self, config: Config) -> None:
         media, webrtc = config.media, config.webrtc
         self.engine = _media.Engine(
-            workers=media.workers or _cores(),
+            workers=media.workers or len(os.sched_getaffinity(0)),
             webrtc_bind=webrtc.bind,
             webrtc_port=webrtc.port,
             rtp_bind=media.rtp_bind,
@@ -193,9 +194,3 @@ class MediaPlane:
             except Exception:
                 # One leg's failure must not keep the others' events back.
                 log.exception("leg event failed", leg=leg_id, kind=kind)
-
-
-def _cores() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0))

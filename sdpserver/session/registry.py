@@ -243,11 +243,6 @@ class Sessions:
             self._drop_closed(session_id)
 
     @property
-    def draining(self) -> bool:
-        """No offer is taken any more."""
-        return self._draining
-
-    @property
     def stats(self) -> dict[str, int]:
         """Totals of the process."""
         return {

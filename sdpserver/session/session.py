@@ -126,7 +126,7 @@ class Session:
             sip_status=self._end.sip_status if self._end else 0,
         )
         self._log.info("session closed", reason=reason, duration_s=self._duration_s)
-        closed = Conflict("the session was closed", reason="session_closed", session_id=self.id)
+        closed = self._closed_error()
         self._fail_waiters(closed)
         if not self._dialled.done():
             self._dialled.set_exception(closed)
@@ -147,6 +147,9 @@ class Session:
     def closed(self) -> bool:
         """From the moment that closing begins."""
         return self.close_reason is not None
+
+    def _closed_error(self) -> Conflict:
+        return Conflict("the session was closed", reason="session_closed", session_id=self.id)
 
     def _run_leg(self, leg: WebRtcLeg) -> None:
         if self._group is not None:
@@ -294,7 +297,7 @@ class Session:
             if self._end is not None:
                 raise self._call_error(self._end)
             if self.closed:  # between the end of `wait_dialled` and now: nobody would wake the waiter
-                raise Conflict("the session was closed", reason="session_closed", session_id=self.id)
+                raise self._closed_error()
             waiter = self._loop.create_future()
             self._progress.append(waiter)
             try:
@@ -312,7 +315,7 @@ class Session:
     def answer(self) -> OfferResponse:
         """The reply to the offer that was just taken. The clock of `setup_timeout_s` starts with it."""
         if self._leg is None:
-            raise Conflict("the session was closed", reason="session_closed", session_id=self.id)
+            raise self._closed_error()
         if self._media_state is not MediaState.CONNECTED:
             self._after("setup", self._config.session.setup_timeout_s, lambda: self.close("setup_timeout"))
         self.events.emit("answer", codecs=[codec.rtpmap for codec in self._leg.codecs])
@@ -335,7 +338,7 @@ class Session:
         """
         leg, far_end = self._leg, self._far_end
         if leg is None or far_end is None:
-            raise Conflict("the session was closed", reason="session_closed", session_id=self.id)
+            raise self._closed_error()
         if self._media_state is not MediaState.LOST and leg.can_renegotiate(offer):
             leg.renegotiate(offer)
             far_end.attach(leg)
