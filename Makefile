@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test check sanitize bench build clean distclean
+.PHONY: help run test check sanitize fuzz bench build clean distclean
 PYTHON_VENV := .venv/bin/python
 
 help: ## this list
@@ -21,6 +21,9 @@ check: ## style, types, C++ warnings and shell scripts
 
 sanitize: ## the media plane's tests under ASan and UBSan, then under TSan (ARGS="thread -k rtcp"); .venv is left alone
 	@scripts/setup --test && exec scripts/sanitize $(ARGS)
+
+fuzz: ## what takes datagrams from strangers, under libFuzzer (ARGS="rtp stun", TIME=60 seconds each)
+	@scripts/setup --fuzz && TIME=$(or $(TIME),60) exec scripts/fuzz $(ARGS)
 
 bench: ## calls through the gateway and through rtpengine, side by side
 	@scripts/setup --bench && exec $(PYTHON_VENV) -m loadtests.bench $(ARGS)

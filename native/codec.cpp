@@ -12,13 +12,14 @@ struct NameRow {
     const char* name;
 };
 
-constexpr std::array<NameRow, 6> kNames{{
+constexpr std::array<NameRow, 7> kNames{{
     {Codec::pcmu, "PCMU"},
     {Codec::pcma, "PCMA"},
     {Codec::g722, "G722"},
     {Codec::opus, "opus"},
     {Codec::comfort_noise, "CN"},
     {Codec::telephone_event, "telephone-event"},
+    {Codec::red, "red"},
 }};
 
 bool same_name(std::string_view a, std::string_view b) {

@@ -8,6 +8,7 @@
 
 #include "bytes.h"
 #include "counters.h"
+#include "prefetch.h"
 
 namespace sdpserver {
 
@@ -16,10 +17,14 @@ std::optional<Codec> codec_by_name(std::string_view name);
 /// "" for `Codec::none`.
 const char* codec_name(Codec codec);
 
-inline bool is_audio(Codec codec) { return codec != Codec::comfort_noise && codec != Codec::telephone_event; }
+inline bool is_audio(Codec codec) {
+    return codec == Codec::pcmu || codec == Codec::pcma || codec == Codec::g722 || codec == Codec::opus;
+}
 inline bool is_g711(Codec codec) { return codec == Codec::pcmu || codec == Codec::pcma; }
 /// We can make it from linear samples and turn it into them.
-inline bool is_linear(Codec codec) { return is_g711(codec) || codec == Codec::opus; }
+inline bool is_linear(Codec codec) { return is_g711(codec) || codec == Codec::opus || codec == Codec::g722; }
+/// It holds more than 4 kHz.
+inline bool is_wideband(Codec codec) { return codec == Codec::opus || codec == Codec::g722; }
 
 struct Format {
     Codec codec = Codec::none;
@@ -42,6 +47,7 @@ class FormatTable {
     const Format* first_linear() const;
     /// The one of this clock rate, else any.
     const Format* telephone_event(uint32_t clock_rate_hz) const;
+    void prefetch() const { sdpserver::prefetch(formats_.data(), formats_.size() * sizeof(Format)); }
 
    private:
     static constexpr uint8_t kNone = 0xff;

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "socket_address.h"
+#include "voip_metrics.h"
 
 namespace sdpserver {
 
@@ -24,20 +25,25 @@ class Figure {
 
 using Counter = Figure<uint64_t>;
 
-enum class Codec : uint8_t { none, pcmu, pcma, g722, opus, comfort_noise, telephone_event };
+enum class Codec : uint8_t { none, pcmu, pcma, g722, opus, comfort_noise, telephone_event, red };
 enum class Conversion : uint8_t { none, relay, convert, transcode };
 
 /// What `LegStats` in _media.pyi documents.
 struct LegFigures {
     Counter packets_received, octets_received, packets_sent, octets_sent;
-    Figure<int64_t> packets_lost, remote_packets_lost;
-    Figure<double> jitter_ms, remote_jitter_ms;
-    Figure<double> round_trip_ms;  // -1: unknown
+    Figure<int64_t> packets_lost, packets_unseen, remote_packets_lost;
+    Counter loss_runs, loss_runs_lost, bursts, burst_packets, burst_packets_lost;
+    Figure<double> jitter_ms, remote_jitter_ms, packet_ms;
+    Figure<double> remote_fraction_lost;  // in the last interval
+    Figure<double> expected_loss;         // the same, smoothed: what an encoder should be prepared for
+    Figure<double> round_trip_ms;         // -1: unknown
+    Counter reports_received;             // on what we send
     Figure<Codec> codec_received, codec_sent;
     Figure<Conversion> conversion;
     Counter auth_failures, replayed, dropped_source, dropped_malformed, dropped_payload_type, dropped_direction;
     Counter dropped_conversion, dropped_send, rtcp_received, rtcp_sent;
     Counter telephone_events_received, telephone_events_sent;
+    std::atomic<uint32_t> presses_queued{0};  // by the engine, until the worker has sent them
 
     LegFigures() { round_trip_ms.set(-1.0); }
 
@@ -51,9 +57,20 @@ struct LegFigures {
         return remote_address_;
     }
 
+    /// From the peer's extended reports, if it sends any.
+    void set_voip_metrics(const VoipMetrics& metrics) {
+        const std::lock_guard lock(mutex_);
+        voip_metrics_ = metrics;
+    }
+    std::optional<VoipMetrics> voip_metrics() const {
+        const std::lock_guard lock(mutex_);
+        return voip_metrics_;
+    }
+
    private:
     mutable std::mutex mutex_;
     std::optional<SocketAddress> remote_address_;
+    std::optional<VoipMetrics> voip_metrics_;
 };
 
 struct WorkerCounters {

@@ -28,6 +28,12 @@ enum class EventKind : uint8_t {
     first_rtp_sent,
     media_timeout,
     failed,
+    play_ended,
+    dtmf,
+    recording_started,
+    recording_stopped,
+    recording_failed,
+    talking,
 };
 
 struct Event {

@@ -12,10 +12,6 @@ void IceAgent::restart(IceCredentials local, IceCredentials remote) {
 
 void IceAgent::set_remote(IceCredentials remote) { (next_ ? next_->remote : remote_) = std::move(remote); }
 
-bool IceAgent::has_verified(const SocketAddress& address) const {
-    return std::ranges::find(verified_, std::optional(address)) != verified_.end();
-}
-
 /// Puts the address first; the selected one is never the one to go.
 std::optional<SocketAddress> IceAgent::verify(const SocketAddress& address) {
     auto place = std::ranges::find(verified_, std::optional(address));
@@ -30,8 +26,22 @@ std::optional<SocketAddress> IceAgent::verify(const SocketAddress& address) {
     return forgotten;
 }
 
+/// True: `write_check` now.
+bool IceAgent::start_check(const SocketAddress& address, bool nominated) {
+    if (remote_.pwd.empty()) return false;  // the peer checks again, and by then we may have its answer
+    if (checked_ == address) {
+        nominated_ = nominated_ || nominated;
+        return false;
+    }
+    checked_ = address;
+    nominated_ = nominated;
+    tries_ = 0;
+    random_bytes(transaction_);
+    return true;
+}
+
 IceAgent::Outcome IceAgent::on_request(ConstBytes datagram, const StunMessage& request, std::string_view local_ufrag,
-                                       const SocketAddress& source, bool secured, Bytes reply) {
+                                       const SocketAddress& source, Circumstances circumstances, Bytes reply) {
     const bool new_generation = next_ && local_ufrag == next_->local.ufrag;
     const std::string& pwd = new_generation ? next_->local.pwd : local_.pwd;
     Outcome outcome;
@@ -45,8 +55,6 @@ IceAgent::Outcome IceAgent::on_request(ConstBytes datagram, const StunMessage& r
         return outcome;
     }
     outcome.answer_length = write_binding_success(reply, request.transaction, source, pwd);
-    outcome.verified = true;
-    outcome.forgotten = verify(source);
     if (new_generation) {
         outcome.retired_ufrag = std::move(local_.ufrag);
         local_ = std::move(next_->local);
@@ -55,32 +63,40 @@ IceAgent::Outcome IceAgent::on_request(ConstBytes datagram, const StunMessage& r
         checked_.reset();  // it carried the old credentials
     }
 
+    const bool nominated = request.use_candidate || new_generation;
+    if (circumstances.contested) {
+        outcome.start_check = start_check(source, nominated);
+        return outcome;
+    }
+    outcome.verified = true;
+    outcome.forgotten = verify(source);
     if (!selected_) {
         // Not waiting for USE-CANDIDATE saves a round trip or two; the peer can still move the address by it.
         selected_ = source;
         outcome.change = Change::connected;
     } else if (source == *selected_) {
         checked_.reset();  // the peer is back where it was
-    } else if (request.use_candidate || new_generation) {
-        if (!secured) {
-            selected_ = source;
-            outcome.change = Change::selected;
-        } else if (checked_ != source && !remote_.pwd.empty()) {
-            checked_ = source;
-            tries_ = 0;
-            random_bytes(transaction_);
-            outcome.start_check = true;
-        }
+    } else if (nominated && circumstances.secured) {
+        outcome.start_check = start_check(source, true);
+    } else if (nominated) {
+        selected_ = source;
+        outcome.change = Change::selected;
     }
     return outcome;
 }
 
-bool IceAgent::on_response(ConstBytes datagram, const StunMessage& response, const SocketAddress& source) {
-    if (!checked_ || response.type != kStunBindingSuccess || response.transaction != transaction_) return false;
-    if (source != *checked_ || !stun_integrity_holds(datagram, response, remote_.pwd)) return false;
-    selected_ = source;
+IceAgent::Outcome IceAgent::on_response(ConstBytes datagram, const StunMessage& response, const SocketAddress& source) {
+    Outcome outcome;
+    if (!checked_ || response.type != kStunBindingSuccess || response.transaction != transaction_) return outcome;
+    if (source != *checked_ || !stun_integrity_holds(datagram, response, remote_.pwd)) return outcome;
     checked_.reset();
-    return true;
+    outcome.verified = true;
+    outcome.forgotten = verify(source);
+    if (!selected_ || (nominated_ && source != *selected_)) {
+        outcome.change = selected_ ? Change::selected : Change::connected;
+        selected_ = source;
+    }
+    return outcome;
 }
 
 size_t IceAgent::write_check(Bytes out) {

@@ -26,12 +26,14 @@ TimeNs randomised(TimeNs mean) {
     return mean / 2 + static_cast<TimeNs>(random_u32() * 0x1p-32 * static_cast<double>(mean));
 }
 
-/// 1/65536 s, as reports count delays.
-double ntp_units_to_ms(uint32_t units) { return units * 1000.0 / 65536.0; }
+/// In 1/65536 s, as reports count delays.
+uint32_t ntp_units(TimeNs time) { return static_cast<uint32_t>(time / kMicrosecond * 65536 / 1'000'000); }
 
-constexpr double kMaxRoundTripMs = 60'000.0;
 /// A worker held up for longer than this goes on from now instead of sending all that it missed.
 constexpr TimeNs kMaxCatchUp = 100 * kMillisecond;
+/// How soon to look again whether a press that is relayed is over.
+constexpr TimeNs kPressRetry = 20 * kMillisecond;
+constexpr size_t kMaxFrameSamples = 60 * kWidebandHz / 1000;
 
 }  // namespace
 
@@ -41,6 +43,10 @@ Leg::Leg(LegId id, std::shared_ptr<LegFigures> figures, const UdpSocket& shared,
       ice_(std::move(ice)),
       transport_(shared, queue, *figures_),
       outbound_(id, transport_, formats_, *figures_),
+      inlet_(id, timers_, figures_.get()),
+      reception_(*figures_),
+      remote_reception_(*figures_),
+      presses_(id, timers_, *figures_),
       cname_(random_cname()) {}
 
 Leg::Leg(LegId id, std::shared_ptr<LegFigures> figures, RtpSockets sockets, SendQueue& queue)
@@ -48,23 +54,29 @@ Leg::Leg(LegId id, std::shared_ptr<LegFigures> figures, RtpSockets sockets, Send
       figures_(std::move(figures)),
       transport_(std::move(sockets), queue, *figures_),
       outbound_(id, transport_, formats_, *figures_),
+      inlet_(id, timers_, figures_.get()),
+      reception_(*figures_),
+      remote_reception_(*figures_),
+      presses_(id, timers_, *figures_),
       cname_(random_cname()) {}
 
 void Leg::set_formats(FormatTable formats, uint32_t ptime_ms) {
     formats_ = std::move(formats);
-    ptime_ms_ = ptime_ms;
+    outbound_.set_ptime(ptime_ms);
 }
 
 void Leg::set_direction(bool send, bool receive) {
     outbound_.set_enabled(send);
+    if (!send) drop_presses();
     receives_ = receive;
 }
 
 void Leg::set_keys(SrtpProfile profile, ConstBytes send_master, ConstBytes receive_master) {
     transport_.set_keys(profile, send_master, receive_master);
     outbound_.restart();
-    lost_before_ = figures_->packets_lost.get();
+    inlet_.restart();
     reception_.reset();
+    remote_reception_.restart();
 }
 
 void Leg::set_timeouts(WorkerContext& context, TimeNs ice_timeout, TimeNs media_timeout) {
@@ -91,35 +103,190 @@ void Leg::heard(WorkerContext& context) {
     if (due(Timer::media_timeout) == 0) start_timeout(context, Timer::media_timeout, media_timeout_, context.now);
 }
 
-void Leg::send_nothing() {
-    if (source_ != nullptr) std::erase(source_->sinks_, this);
+void Leg::send_from(Inlet* source) {
+    if (source != nullptr && source_ == source) return;
+    if (source_ != nullptr) source_->remove(*this);
+    own_source_.reset();
+    outbound_.detach();
+    source_ = source;
+    if (source_ != nullptr) source_->add(*this);
+}
+
+void Leg::send_from(WorkerContext& context, std::unique_ptr<AudioSource> source) {
+    send_from(nullptr);
+    own_source_ = std::move(source);
+    start_frames(context);
+}
+
+void Leg::on_inlet_gone() {
     source_ = nullptr;
-    tone_.reset();
-    due(Timer::frame) = 0;
     outbound_.detach();
 }
 
-void Leg::send_from(Leg& source) {
-    if (source_ == &source) return;
-    send_nothing();
-    source_ = &source;
-    source.sinks_.push_back(this);
+void Leg::play(WorkerContext& context, std::unique_ptr<AudioSource> sound, std::string tag) {
+    stop_playing(context);
+    playing_ = std::move(sound);
+    playing_tag_ = std::move(tag);
+    outbound_.detach();
+    start_frames(context);
 }
 
-void Leg::send_tone(WorkerContext& context, Tone tone) {
-    send_nothing();
-    tone_ = std::make_unique<Tone>(std::move(tone));
+void Leg::stop_playing(WorkerContext& context) {
+    if (!playing_) return;
+    playing_.reset();
+    outbound_.detach();
+    context.events.push({EventKind::play_ended, id_, context.now, std::exchange(playing_tag_, {})});
+}
+
+void Leg::fade_playing(WorkerContext& context) {
+    if (playing_ && transport_.can_send() && playing_->fade_out()) return;
+    stop_playing(context);
+}
+
+void Leg::start_frames(WorkerContext& context) {
+    if (due(Timer::frame) != 0) return;
     // Spread over the frame's time, so that a thousand waiting callers are not served in one burst.
-    const TimeNs phase = static_cast<TimeNs>(id_ * 7 % ptime_ms_) * kMillisecond;
+    const TimeNs phase = static_cast<TimeNs>(id_ * 7 % outbound_.ptime_ms()) * kMillisecond;
     context.timers.set(timers_, id_, Timer::frame, context.now + phase);
+}
+
+void Leg::send_frame_of(WorkerContext& context, AudioSource& from) {
+    const uint32_t rate_hz = std::min(from.natural_rate_hz(), outbound_.wanted_rate_hz());
+    std::array<int16_t, kMaxFrameSamples> buffer;
+    const auto samples = std::span(buffer).first(size_t{rate_hz} * outbound_.ptime_ms() / 1000);
+    const bool goes_on = from.generate(samples, rate_hz);
+    if (outbound_.send_audio(context, OutboundStream::kOwnAudio, {.samples = samples, .rate_hz = rate_hz})) {
+        start_reports(context);
+    }
+    if (goes_on) return;
+    if (playing_) {
+        stop_playing(context);
+    } else {
+        own_source_.reset();
+    }
+}
+
+/// A frame of our own is due.
+void Leg::send_frame(WorkerContext& context) {
+    const TimeNs was_due = std::exchange(due(Timer::frame), 0);
+    AudioSource* from = playing_ ? playing_.get() : own_source_.get();
+    if (from == nullptr) return;
+    const uint32_t ptime_ms = outbound_.ptime_ms();
+    // What is played waits until it can be heard: a browser's keys come after its answer.
+    if (!playing_ || transport_.can_send()) send_frame_of(context, *from);
+    const TimeNs ptime = static_cast<TimeNs>(ptime_ms) * kMillisecond;
+    const TimeNs next = context.now - was_due > kMaxCatchUp ? context.now + ptime : was_due + ptime;
+    context.timers.set(timers_, id_, Timer::frame, next);
+}
+
+InletSink::Verdict Leg::on_packet(WorkerContext& context, LegId source, const RtpPacket& packet, const Format& format) {
+    if (playing_) {
+        outbound_.skip(source, packet);
+        return Verdict::passed;
+    }
+    const auto forwarded = outbound_.forward(context, source, packet, format);
+    if (forwarded == OutboundStream::Forwarded::sent) start_reports(context);
+    return forwarded == OutboundStream::Forwarded::needs_audio ? Verdict::needs_audio : Verdict::passed;
+}
+
+void Leg::on_audio(WorkerContext& context, LegId source, const AudioFrame& frame) { send_audio(context, source, frame); }
+
+void Leg::send_audio(WorkerContext& context, LegId source, const AudioFrame& frame) {
+    if (playing_) return;
+    if (outbound_.send_audio(context, source, frame)) start_reports(context);
+}
+
+void Leg::send_presses(WorkerContext& context, std::span<const PressOrder> orders) {
+    if (!press_sender_) press_sender_ = std::make_unique<PressSender>();
+    uint32_t refused = 0;
+    for (const PressOrder& order : orders) refused += press_sender_->queue(order) ? 0 : 1;
+    figures_->presses_queued.fetch_sub(refused, std::memory_order_relaxed);
+    if (due(Timer::press_out) == 0) context.timers.set(timers_, id_, Timer::press_out, context.now);
+}
+
+void Leg::send_press(WorkerContext& context) {
+    due(Timer::press_out) = 0;
+    if (!press_sender_ || !press_sender_->busy()) return;
+    if (!press_sender_->sending() && outbound_.relays_press(context.now)) {
+        context.timers.set(timers_, id_, Timer::press_out, context.now + kPressRetry);
+        return;
+    }
+    const uint32_t ptime_ms = outbound_.ptime_ms();
+    switch (press_sender_->step(context.now, ptime_ms)) {
+        case PressSender::Step::packet:
+            if (outbound_.send_press(context, press_sender_->packet())) start_reports(context);
+            break;
+        case PressSender::Step::audio: {
+            const uint32_t rate_hz = outbound_.wanted_rate_hz();
+            std::array<int16_t, kMaxFrameSamples> buffer;
+            const auto samples = std::span(buffer).first(size_t{rate_hz} * ptime_ms / 1000);
+            press_sender_->generate(samples, rate_hz);
+            if (outbound_.send_press_audio(context, {.samples = samples, .rate_hz = rate_hz})) start_reports(context);
+            break;
+        }
+        default: break;
+    }
+    figures_->presses_queued.fetch_sub(press_sender_->take_ended(), std::memory_order_relaxed);
+    // Also in the pause between two, so that no scrap of speech is heard between their tones.
+    outbound_.set_muted(press_sender_->busy());
+    if (press_sender_->busy()) context.timers.set(timers_, id_, Timer::press_out, press_sender_->due());
+}
+
+void Leg::drop_presses() {
+    if (!press_sender_) return;
+    press_sender_->clear();
+    figures_->presses_queued.fetch_sub(press_sender_->take_ended(), std::memory_order_relaxed);
+    outbound_.set_muted(false);
+    due(Timer::press_out) = 0;
+}
+
+void Leg::detect_inband_presses(WorkerContext& context, bool enabled) {
+    if (enabled == (inband_presses_ != nullptr)) return;
+    if (enabled) {
+        inband_presses_ = presses_.listen(context.events);
+        inlet_.add(inband_presses_);
+    } else {
+        inlet_.remove(*inband_presses_);
+        inband_presses_.reset();
+    }
 }
 
 void Leg::leave(WorkerContext& context) {
     if (figures_->packets_sent.get() > 0 || figures_->rtcp_sent.get() > 0) send_report(context, true);
-    send_nothing();
-    for (Leg* sink : std::exchange(sinks_, {})) {
-        sink->source_ = nullptr;
-        sink->outbound_.detach();
+    send_from(nullptr);
+    inlet_.disconnect();
+}
+
+void Leg::prepare_move() {
+    if (source_ != nullptr) source_->remove(*this);
+    source_ = nullptr;
+    outbound_.detach();
+    inlet_.leave_sinks();
+}
+
+void Leg::settle_move(WorkerContext& context, SendQueue& queue) {
+    transport_.set_queue(queue);
+    for (size_t i = 0; i < kTimers; ++i) {
+        if (timers_[i] != 0) context.timers.set(timers_, id_, static_cast<Timer>(i), timers_[i]);
+    }
+}
+
+void Leg::prefetch(unsigned step) const {
+    if (step == 0) return sdpserver::prefetch(this, sizeof *this);
+    sdpserver::prefetch(figures_.get(), sizeof(LegFigures));
+    formats_.prefetch();
+    transport_.prefetch_sending();
+}
+
+void Leg::prefetch_receiving(unsigned step) const {
+    switch (step) {
+        case 0: return sdpserver::prefetch(this, sizeof *this);
+        case 1:
+            sdpserver::prefetch(figures_.get(), sizeof(LegFigures));
+            formats_.prefetch();
+            transport_.prefetch_receiving();
+            return inlet_.prefetch();
+        default: return inlet_.prefetch_sinks(step - 2);
     }
 }
 
@@ -157,8 +324,9 @@ void Leg::on_rtp(WorkerContext& context, Bytes datagram, const SocketAddress* le
     if (learn != nullptr) transport_.learn_rtp(*learn);
 
     heard(context);
+    count_reception(context, *packet, *format);
     if (!receives_) {
-        for (Leg* sink : sinks_) sink->outbound_.detach();
+        inlet_.pause();
         return figures_->dropped_direction.add(1);
     }
 
@@ -167,35 +335,24 @@ void Leg::on_rtp(WorkerContext& context, Bytes datagram, const SocketAddress* le
     }
     start_reports(context);
     measure(context, *packet, *format);
-    forward_to_sinks(context, *packet, *format);
+    inlet_.on_packet(context, *packet, *format);
 }
 
-void Leg::forward_to_sinks(WorkerContext& context, const RtpPacket& packet, const Format& format) {
-    for (Leg* sink : sinks_) {
-        if (sink->outbound_.forward(context, id_, packet, format)) sink->start_reports(context);
-    }
+/// Also of what we drop on purpose: the network has not lost it.
+void Leg::count_reception(WorkerContext& context, const RtpPacket& packet, const Format& format) {
+    // The numbers of a telephone-event's packets count, their arrival does not: a press keeps one timestamp.
+    const uint32_t clock_rate_hz = format.codec == Codec::telephone_event ? 0 : format.clock_rate_hz;
+    if (reception_.received(packet, clock_rate_hz, context.now)) presses_.restart(context);
 }
 
 void Leg::measure(WorkerContext& context, const RtpPacket& packet, const Format& format) {
     figures_->packets_received.add(1);
     figures_->octets_received.add(packet.payload.size());
-    if (!reception_ || reception_->ssrc() != packet.ssrc) {
-        lost_before_ = figures_->packets_lost.get();
-        reception_.emplace(packet.ssrc, packet.sequence);
-        presses_ = {};
-    }
-    const bool event = format.codec == Codec::telephone_event;
-    if (event) {
-        const auto press = TelephoneEvent::parse(packet.payload);
-        if (press && presses_.place(*press, packet.timestamp) == PressTracker::Place::first) {
-            figures_->telephone_events_received.add(1);
-        }
-    } else {
+    if (format.codec == Codec::telephone_event) {
+        presses_.on_packet(context, packet, format);
+    } else if (is_audio(format.codec) || format.codec == Codec::red) {
         figures_->codec_received.set(format.codec);
     }
-    reception_->received(packet, event ? 0 : format.clock_rate_hz, context.now);
-    figures_->packets_lost.set(lost_before_ + reception_->lost());
-    figures_->jitter_ms.set(reception_->jitter_ms());
 }
 
 void Leg::on_rtcp(WorkerContext& context, Bytes datagram, const SocketAddress* learn) {
@@ -206,19 +363,17 @@ void Leg::on_rtcp(WorkerContext& context, Bytes datagram, const SocketAddress* l
     figures_->rtcp_received.add(1);
     heard(context);
 
-    if (feedback->sender_report && reception_ && feedback->sender_report->ssrc == reception_->ssrc()) {
-        reception_->sender_report(feedback->sender_report->ntp_middle, context.now);
+    if (const auto& report = feedback->sender_report) {
+        reception_.sender_report(report->ssrc, report->ntp_middle, report->packets, context.now);
     }
-    if (!feedback->block) return;
-    figures_->remote_packets_lost.set(feedback->block->lost);
-    if (const uint32_t clock_rate = outbound_.clock_rate_hz(); clock_rate > 0) {
-        figures_->remote_jitter_ms.set(feedback->block->jitter * 1000.0 / clock_rate);
+    if (feedback->block) {
+        remote_reception_.reported(*feedback->block, outbound_.clock_rate_hz(), context.now);
+        outbound_.set_expected_loss(figures_->expected_loss.get());
     }
-    if (feedback->block->last_report != 0) {
-        const uint32_t units = ntp_middle(context.now) - feedback->block->last_report - feedback->block->delay;
-        // Rounding can make a short trip negative; a long one is a lie or a report of another stream.
-        const double trip_ms = static_cast<int32_t>(units) < 0 ? 0.0 : ntp_units_to_ms(units);
-        if (trip_ms <= kMaxRoundTripMs) figures_->round_trip_ms.set(trip_ms);
+    if (feedback->voip_metrics) figures_->set_voip_metrics(*feedback->voip_metrics);
+    if (feedback->reference_time) {
+        reference_time_ = feedback->reference_time;
+        reference_time_at_ = context.now;
     }
 }
 
@@ -229,10 +384,17 @@ void Leg::start_reports(WorkerContext& context) {
 
 void Leg::send_report(WorkerContext& context, bool bye) {
     const uint64_t sent = figures_->packets_sent.get();
-    RtcpReport report{.ssrc = outbound_.ssrc(), .sender = {}, .reception = nullptr, .cname = cname_, .bye = bye};
+    RtcpReport report{
+        .ssrc = outbound_.ssrc(),
+        .sender = {},
+        .block = reception_.report(context.now),
+        .cname = cname_,
+        .reference_time = std::exchange(reference_time_, std::nullopt),
+        .bye = bye,
+    };
+    if (report.reference_time) report.reference_time->delay = ntp_units(context.now - reference_time_at_);
     // A sender report only of what was sent since the last one (RFC 3550 section 6.4).
     if (sent != sent_at_last_report_) report.sender = outbound_.sender_info(context.now);
-    if (reception_) report.reception = &*reception_;
     const size_t length = write_rtcp({transport_.slot(), SendQueue::kSlot}, report, context.now);
     if (transport_.send_rtcp(length)) {
         figures_->rtcp_sent.add(1);
@@ -252,15 +414,8 @@ void Leg::on_timeout(WorkerContext& context, Timer timer, EventKind kind, TimeNs
 
 void Leg::on_timer(WorkerContext& context, Timer timer) {
     switch (timer) {
-        case Timer::frame: {
-            if (!tone_) return;
-            const TimeNs ptime = static_cast<TimeNs>(ptime_ms_) * kMillisecond;
-            const TimeNs frame = due(Timer::frame);
-            if (outbound_.send_tone(context, *tone_, ptime_ms_)) start_reports(context);
-            const TimeNs next = context.now - frame > kMaxCatchUp ? context.now + ptime : frame + ptime;
-            context.timers.set(timers_, id_, Timer::frame, next);
-            return;
-        }
+        case Timer::frame: send_frame(context); return;
+        case Timer::playout: inlet_.on_timer(context); return;
         case Timer::report:
             send_report(context, false);
             context.timers.set(timers_, id_, Timer::report, context.now + randomised(context.report_interval));
@@ -271,6 +426,8 @@ void Leg::on_timer(WorkerContext& context, Timer timer) {
         case Timer::media_timeout:
             on_timeout(context, timer, EventKind::media_timeout, media_timeout_, last_media_);
             return;
+        case Timer::press: presses_.on_timer(context); return;
+        case Timer::press_out: send_press(context); return;
         case Timer::ice_check: return;  // the shared port's
     }
 }

@@ -4,21 +4,26 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "codec.h"
 #include "ice.h"
+#include "inlet.h"
 #include "outbound_stream.h"
+#include "press_sender.h"
+#include "received_presses.h"
+#include "reception.h"
+#include "remote_reception.h"
 #include "rtcp.h"
 #include "timers.h"
-#include "tone.h"
 #include "transport.h"
 #include "worker_context.h"
 
 namespace sdpserver {
 
-class Leg {
+class Leg final : public InletSink {
    public:
     /// A WebRTC leg.
     Leg(LegId id, std::shared_ptr<LegFigures> figures, const UdpSocket& shared, SendQueue& queue, IceAgent ice);
@@ -26,25 +31,58 @@ class Leg {
     Leg(LegId id, std::shared_ptr<LegFigures> figures, RtpSockets sockets, SendQueue& queue);
     Leg(const Leg&) = delete;
     Leg& operator=(const Leg&) = delete;
+    ~Leg() override = default;
 
     LegId id() const { return id_; }
     IceAgent* ice() { return ice_ ? &*ice_ : nullptr; }
     Transport& transport() { return transport_; }
     LegTimers& timers() { return timers_; }
     LegFigures& figures() { return *figures_; }
+    Inlet& inlet() { return inlet_; }
+    OutboundStream& outbound() { return outbound_; }
 
     // What it speaks and sends.
     void set_formats(FormatTable formats, uint32_t ptime_ms);
+    void set_opus_receiver(const OutboundStream::OpusReceiver& receiver) { outbound_.set_opus_receiver(receiver); }
     void set_direction(bool send, bool receive);
     void set_keys(SrtpProfile profile, ConstBytes send_master, ConstBytes receive_master);
+    void clear_keys() { transport_.clear_keys(); }
     void set_timeouts(WorkerContext& context, TimeNs ice_timeout, TimeNs media_timeout);
-    void send_from(Leg& source);
-    void send_tone(WorkerContext& context, Tone tone);
-    void send_nothing();
+    /// Exactly one of these is what the leg sends from; null: nothing.
+    void send_from(Inlet* source);
+    void send_from(WorkerContext& context, std::unique_ptr<AudioSource> source);
+    Inlet* source() { return source_; }
+    /// In place of what it otherwise sends, from when it can send until it ends or is stopped: then
+    /// `EventKind::play_ended`, with `tag`.
+    void play(WorkerContext& context, std::unique_ptr<AudioSource> sound, std::string tag);
+    void stop_playing(WorkerContext& context);
+    /// The same, with one more frame if that avoids a click.
+    void fade_playing(WorkerContext& context);
+    /// In place of all of that while they last, after those that wait already.
+    void send_presses(WorkerContext& context, std::span<const PressOrder> orders);
+    /// Presses that the peer sends as tones are found too.
+    void detect_inband_presses(WorkerContext& context, bool enabled);
     /// Say goodbye to the peer, and leave every leg that this one feeds or is fed by.
     void leave(WorkerContext& context);
+    /// Onto another worker: `prepare` on the old one, `settle` on the new one, with nothing in between.
+    void prepare_move();
+    void settle_move(WorkerContext& context, SendQueue& queue);
+    /// One frame from a room, for a leg that sends from neither an inlet nor a source of its own.
+    void send_audio(WorkerContext& context, LegId source, const AudioFrame& frame);
+
+    // What it sends of an inlet.
+    Verdict on_packet(WorkerContext& context, LegId source, const RtpPacket& packet, const Format& format) override;
+    void on_audio(WorkerContext& context, LegId source, const AudioFrame& frame) override;
+    void on_pause() override { outbound_.detach(); }
+    void on_inlet_gone() override;
+    uint32_t frame_ms() const override { return outbound_.ptime_ms(); }
+    uint32_t wanted_rate_hz() const override { return outbound_.wanted_rate_hz(); }
+
+    void prefetch(unsigned step) const override;
 
     // What comes in.
+    /// A packet is about to come from the peer: ask for what it will touch, in `DatagramSink::kPrefetchSteps`.
+    void prefetch_receiving(unsigned step) const;
     /// On the shared port, from an address that has passed a check: SRTP or SRTCP.
     void on_shared_datagram(WorkerContext& context, Bytes datagram);
     /// On a socket of its own.
@@ -57,8 +95,13 @@ class Leg {
    private:
     void on_rtp(WorkerContext& context, Bytes packet, const SocketAddress* learn);
     void on_rtcp(WorkerContext& context, Bytes packet, const SocketAddress* learn);
+    void count_reception(WorkerContext& context, const RtpPacket& packet, const Format& format);
     void measure(WorkerContext& context, const RtpPacket& packet, const Format& format);
-    void forward_to_sinks(WorkerContext& context, const RtpPacket& packet, const Format& format);
+    void send_frame(WorkerContext& context);
+    void send_frame_of(WorkerContext& context, AudioSource& from);
+    void start_frames(WorkerContext& context);
+    void send_press(WorkerContext& context);
+    void drop_presses();
     void start_reports(WorkerContext& context);
     void send_report(WorkerContext& context, bool bye);
     void heard(WorkerContext& context);
@@ -73,16 +116,21 @@ class Leg {
     Transport transport_;
     OutboundStream outbound_;
     LegTimers timers_{};
-    uint32_t ptime_ms_ = 20;
     bool receives_ = true;
 
-    Leg* source_ = nullptr;
-    std::vector<Leg*> sinks_;  // legs that send what this one receives
-    std::unique_ptr<Tone> tone_;
+    Inlet inlet_;                // what it receives, for others
+    Inlet* source_ = nullptr;    // what it sends: this,
+    std::unique_ptr<AudioSource> own_source_;  // or this,
+    std::unique_ptr<AudioSource> playing_;     // but this while there is one
+    std::string playing_tag_;
 
-    std::optional<ReceptionStatistics> reception_;
-    int64_t lost_before_ = 0;  // of SSRCs that have ended
-    PressTracker presses_;
+    Reception reception_;
+    RemoteReception remote_reception_;
+    std::optional<ReferenceTime> reference_time_;  // to be answered with the next report
+    TimeNs reference_time_at_ = 0;
+    ReceivedPresses presses_;
+    std::shared_ptr<AudioSink> inband_presses_;
+    std::unique_ptr<PressSender> press_sender_;  // from the first press on
     std::string cname_;
     uint64_t sent_at_last_report_ = 0;
 

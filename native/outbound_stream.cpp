@@ -1,15 +1,25 @@
 #include "outbound_stream.h"
 
+#include <opus/opus.h>
+
 #include <algorithm>
 
 namespace sdpserver {
 namespace {
 
+/// Marks the id of a leg in the rewriter: what we encode of it is not the stream that is relayed of it.
+constexpr LegId kEncoded = LegId{1} << 63;
+constexpr uint32_t kPtimeStepMs = 10;
+constexpr uint32_t kMaxPtimeMs = 200;
+/// The end of a press is sent three times.
+constexpr TimeNs kEndRepeated = 60 * kMillisecond;
+
+/// 0: not a whole packet of that codec.
 uint32_t duration_ms(Codec codec, ConstBytes payload) {
-    if (codec != Codec::opus) return static_cast<uint32_t>(payload.size() / kSamplesPerMs);  // G.711 and G.722: 64 kb/s
+    if (codec != Codec::opus) return static_cast<uint32_t>(payload.size() / 8);  // G.711 and G.722: 64 kb/s
     const int samples =
-        opus_packet_get_nb_samples(payload.data(), static_cast<opus_int32>(payload.size()), kLinearRateHz);
-    return samples > 0 ? static_cast<uint32_t>(samples) / kSamplesPerMs : 0;
+        opus_packet_get_nb_samples(payload.data(), static_cast<opus_int32>(payload.size()), kNarrowbandHz);
+    return samples > 0 ? static_cast<uint32_t>(samples) * 1000 / kNarrowbandHz : 0;
 }
 
 }  // namespace
@@ -25,70 +35,152 @@ void OutboundStream::restart() {
     presses_ = {};
 }
 
-bool OutboundStream::forward(WorkerContext& context, LegId source, const RtpPacket& packet, const Format& in) {
-    if (!enabled_ || !transport_.can_send()) {
-        detach();  // what was not sent on purpose must not look like loss
-        return false;
-    }
-    if (in.codec == Codec::telephone_event) return forward_event(context, source, packet, in);
-
-    const Format* out = formats_.same(in);
-    Conversion conversion = Conversion::relay;
-    if (out == nullptr && is_linear(in.codec)) {
-        out = formats_.first_linear();
-        if (out != nullptr) {
-            conversion = is_g711(in.codec) && is_g711(out->codec) ? Conversion::convert : Conversion::transcode;
-        }
-    }
-    const Rewriter::Source stream{
-        .id = source,
-        .ssrc = packet.ssrc,
-        .clock_rate_in = in.clock_rate_hz,
-        .clock_rate_out = out != nullptr ? out->clock_rate_hz : in.clock_rate_hz,
-    };
-    if (out == nullptr || packet.payload.empty()) {  // no such format here, or a keep-alive without audio
-        if (out == nullptr) figures_.dropped_conversion.add(1);
-        rewriter_.skip(stream, packet);
-        return false;
-    }
-
-    uint8_t* payload = transport_.slot() + kRtpHeaderLength;
-    size_t length = packet.payload.size();
-    switch (conversion) {
-        case Conversion::convert: convert_g711(in.codec, packet.payload, payload); break;
-        case Conversion::transcode:
-            length = transcode(source, packet, in.codec, out->codec, {payload, kMaxEncoded});
-            break;
-        default: std::ranges::copy(packet.payload, payload); break;
-    }
-    if (length == 0) {
-        figures_.dropped_conversion.add(1);
-        rewriter_.skip(stream, packet);
-        return false;
-    }
-    const auto numbers = rewriter_.map(stream, packet, context.now, duration_ms(in.codec, packet.payload));
-    if (!numbers) return false;
-    figures_.conversion.set(conversion);
-    return send(context, *out, *numbers, packet.marker || numbers->first, length);
+uint32_t OutboundStream::wanted_rate_hz() const {
+    const Format* out = formats_.first_linear();
+    if (out == nullptr || !is_wideband(out->codec)) return kNarrowbandHz;
+    const bool narrow = out->codec == Codec::opus && opus_receiver_ && opus_receiver_->max_playback_rate_hz < kWidebandHz;
+    return narrow ? kNarrowbandHz : kWidebandHz;
 }
 
-size_t OutboundStream::transcode(LegId source, const RtpPacket& packet, Codec in, Codec out, Bytes room) {
-    if (transcoded_leg_ != source || transcoded_ssrc_ != packet.ssrc) {
-        transcoder_.reset();
-        transcoded_leg_ = source;
-        transcoded_ssrc_ = packet.ssrc;
+void OutboundStream::set_opus_receiver(const OpusReceiver& receiver) {
+    if (opus_receiver_ == receiver) return;
+    opus_receiver_ = receiver;
+    encoder_.reset();  // made anew with what follows
+}
+
+void OutboundStream::set_expected_loss(double fraction) {
+    expected_loss_ = fraction;
+    if (encoder_) encoder_->set_expected_loss(fraction);
+}
+
+OutboundStream::Forwarded OutboundStream::forward(WorkerContext& context, LegId source, const RtpPacket& packet,
+                                                  const Format& in) {
+    if (!enabled_ || !transport_.can_send()) {
+        detach();  // what was not sent on purpose must not look like loss
+        return Forwarded::dropped;
     }
-    std::array<int16_t, kMaxSamples> samples;
-    const size_t count = transcoder_.decode(in, packet.payload, samples);
-    return count == 0 ? 0 : transcoder_.encode(out, std::span(samples).first(count), room);
+    if (muted_) {
+        skip(source, packet);
+        return Forwarded::dropped;
+    }
+    if (in.codec == Codec::telephone_event) {
+        return forward_event(context, source, packet, in) ? Forwarded::sent : Forwarded::dropped;
+    }
+
+    const uint32_t packet_ms = is_audio(in.codec) ? duration_ms(in.codec, packet.payload) : 0;
+    const Format* out = formats_.same(in);
+    Conversion conversion = Conversion::relay;
+    if (out == nullptr && is_g711(in.codec)) {
+        const Format* first = formats_.first_linear();
+        if (first != nullptr && is_g711(first->codec)) {
+            out = first;
+            conversion = Conversion::convert;
+        }
+    }
+    // Opus is never repacketised: taking it apart would cost quality, and every receiver takes any length. Nor is what
+    // has no length that SDP's ptime can have, the end of a talk spurt for instance.
+    const bool right_length = in.codec == Codec::opus || packet_ms == ptime_ms_ || packet_ms == 0 ||
+                              packet_ms % kPtimeStepMs != 0 || packet_ms > kMaxPtimeMs;
+    if (packet.payload.empty()) {  // a keep-alive without audio
+        skip(source, packet);
+        return Forwarded::dropped;
+    }
+    if (out == nullptr || !right_length) {
+        skip(source, packet);
+        if (formats_.first_linear() != nullptr && (is_linear(in.codec) || in.codec == Codec::comfort_noise)) {
+            return Forwarded::needs_audio;
+        }
+        figures_.dropped_conversion.add(1);
+        return Forwarded::dropped;
+    }
+
+    const Rewriter::Source stream{
+        .id = source, .ssrc = packet.ssrc, .clock_rate_in = in.clock_rate_hz, .clock_rate_out = out->clock_rate_hz};
+    uint8_t* payload = transport_.slot() + kRtpHeaderLength;
+    if (conversion == Conversion::convert) {
+        convert_g711(in.codec, packet.payload, payload);
+    } else {
+        std::ranges::copy(packet.payload, payload);
+    }
+    const auto numbers = rewriter_.map(stream, packet, context.now, packet_ms);
+    if (!numbers) return Forwarded::dropped;
+    figures_.conversion.set(conversion);
+    const bool marker = packet.marker || numbers->first;
+    return send(context, *out, *numbers, marker, packet.payload.size()) ? Forwarded::sent : Forwarded::dropped;
+}
+
+void OutboundStream::skip(LegId source, const RtpPacket& packet) { rewriter_.skip(source, packet); }
+
+AudioEncoder& OutboundStream::encoder(const WorkerContext& context) {
+    if (!encoder_) {
+        AudioEncoder::Settings settings = context.audio.encoder;
+        if (opus_receiver_) {
+            settings.opus_max_bitrate_bps = opus_receiver_->max_average_bitrate_bps;
+            settings.opus_max_rate_hz = opus_receiver_->max_playback_rate_hz;
+            settings.opus_fec = opus_receiver_->use_inband_fec;
+            settings.opus_dtx = settings.opus_dtx || opus_receiver_->use_dtx;
+        }
+        encoder_ = std::make_unique<AudioEncoder>(settings);
+        encoder_->set_expected_loss(expected_loss_);
+    }
+    return *encoder_;
+}
+
+bool OutboundStream::send_audio(WorkerContext& context, LegId source, const AudioFrame& frame) {
+    if (!muted_) return encode(context, source, frame);
+    if (const Format* out = formats_.first_linear(); out != nullptr && source == encoded_source_) {
+        encoded_timestamp_ += frame.duration_ms() * (out->clock_rate_hz / 1000);
+    }
+    return false;
+}
+
+bool OutboundStream::encode(WorkerContext& context, LegId source, const AudioFrame& frame) {
+    const Format* out = formats_.first_linear();
+    if (out == nullptr || !enabled_ || !transport_.can_send()) {
+        if (out == nullptr) figures_.dropped_conversion.add(1);
+        detach();
+        return false;
+    }
+    // A press takes the place of audio (RFC 4733 section 2.6); what the jitter buffer makes up meanwhile is nothing that
+    // anyone said, and phones take audio within a press for its end.
+    if (context.now < relayed_press_until_) return false;
+    AudioEncoder& codec = encoder(context);
+    if (source != encoded_source_) {
+        encoded_source_ = source;
+        codec.reset();
+        detach();
+    }
+    codec.set_format(out->codec, ptime_ms_);
+    codec.put(frame);
+
+    // Encoded audio is a stream of its own, without gaps; where it takes turns with relayed packets, each change is one.
+    const Rewriter::Source stream{
+        .id = source | kEncoded, .ssrc = 0, .clock_rate_in = out->clock_rate_hz, .clock_rate_out = out->clock_rate_hz};
+    bool sent = false;
+    while (const auto payload = codec.take({transport_.slot() + kRtpHeaderLength, AudioEncoder::kMaxPayload})) {
+        const RtpPacket packet{.sequence = encoded_sequence_, .timestamp = encoded_timestamp_};
+        encoded_timestamp_ += payload->duration_ms * (out->clock_rate_hz / 1000);
+        if (payload->dtx || payload->octets == 0) continue;  // silence that is not sent: the timestamps go on
+        ++encoded_sequence_;
+        const auto numbers = rewriter_.map(stream, packet, context.now, payload->duration_ms);
+        if (!numbers) continue;
+        const bool own = source == kOwnAudio || source == kOwnPresses;
+        figures_.conversion.set(own ? Conversion::none : Conversion::transcode);
+        sent |= send(context, *out, *numbers, numbers->first, payload->octets);
+    }
+    return sent;
 }
 
 bool OutboundStream::forward_event(WorkerContext& context, LegId source, const RtpPacket& packet, const Format& in) {
     auto event = TelephoneEvent::parse(packet.payload);
     // Events share the audio's timestamps (RFC 4733 section 2.1), so they keep its clock rates where there are any.
     Rewriter::Source stream = rewriter_.source();
-    if (!rewriter_.attached_to(source, packet.ssrc)) {
+    if (press_source_ != source || press_ssrc_ != packet.ssrc) {
         presses_ = {};
+        press_source_ = source;
+        press_ssrc_ = packet.ssrc;
+    }
+    if (!rewriter_.attached_to(source, packet.ssrc)) {
         const Format* audio = formats_.first_linear();
         stream = {
             .id = source,
@@ -100,7 +192,7 @@ bool OutboundStream::forward_event(WorkerContext& context, LegId source, const R
     const Format* out = formats_.telephone_event(stream.clock_rate_out);
     if (!event || out == nullptr) {
         figures_.dropped_conversion.add(1);
-        rewriter_.skip(stream, packet);
+        rewriter_.skip(source, packet);
         return false;
     }
     auto numbers = rewriter_.map(stream, packet, context.now, 0);
@@ -112,7 +204,8 @@ bool OutboundStream::forward_event(WorkerContext& context, LegId source, const R
     if (place != PressTracker::Place::in_earlier_press) {
         // All of a press keeps to one timestamp; segments are cut anew, since they end elsewhere at another clock rate.
         numbers->timestamp = press_timestamp_;
-        duration += packet.timestamp - presses_.start();
+        duration = presses_.duration(*event, packet.timestamp);
+        relayed_press_until_ = context.now + (event->end() ? kEndRepeated : PressDetector::kTimeout);
     }
     const ScaledDuration scaled = ScaledDuration::of(duration, in.clock_rate_hz, out->clock_rate_hz);
     event->duration = scaled.duration;
@@ -124,26 +217,32 @@ bool OutboundStream::forward_event(WorkerContext& context, LegId source, const R
     return true;
 }
 
-bool OutboundStream::send_tone(WorkerContext& context, Tone& tone, uint32_t ptime_ms) {
-    std::array<int16_t, kMaxSamples> buffer;
-    const auto samples = std::span(buffer).first(ptime_ms * kSamplesPerMs);
-    tone.generate(samples);  // also while it cannot be heard, so that a cadence keeps time
-    const Format* out = formats_.first_linear();
+bool OutboundStream::send_press(WorkerContext& context, const PressSender::Packet& press) {
+    const Format* audio = formats_.first_linear();
+    uint32_t clock_rate_hz = audio != nullptr ? audio->clock_rate_hz : kNarrowbandHz;
+    if (rewriter_.sent_anything()) clock_rate_hz = rewriter_.source().clock_rate_out;
+    const Format* out = formats_.telephone_event(clock_rate_hz);
     if (out == nullptr || !enabled_ || !transport_.can_send()) {
-        detach();
+        figures_.dropped_conversion.add(1);
         return false;
     }
-
-    const RtpPacket packet{.sequence = tone_sequence_++, .timestamp = tone_timestamp_};
-    tone_timestamp_ += out->clock_rate_hz / 1000 * ptime_ms;
-    const Rewriter::Source stream{
-        .id = kOwnTone, .ssrc = 0, .clock_rate_in = out->clock_rate_hz, .clock_rate_out = out->clock_rate_hz};
-    const size_t length = transcoder_.encode(out->codec, samples, {transport_.slot() + kRtpHeaderLength, kMaxEncoded});
-    const auto numbers = length > 0 ? rewriter_.map(stream, packet, context.now, ptime_ms) : std::nullopt;
-    if (!numbers) return false;
-    transcoded_leg_ = kOwnTone;
-    figures_.conversion.set(Conversion::none);
-    return send(context, *out, *numbers, numbers->first, length);
+    const TimeNs heard = press.start + static_cast<TimeNs>(std::min(press.elapsed_ms, ptime_ms_)) * kMillisecond;
+    const auto inserted = rewriter_.insert(press.first, clock_rate_hz, heard, press.elapsed_ms);
+    const auto [duration, advance] = ScaledDuration::of(press.elapsed_ms, 1000, out->clock_rate_hz);
+    const TelephoneEvent event{
+        .event = press.event,
+        .flags_volume = static_cast<uint8_t>((press.end ? TelephoneEvent::kEnd : 0) | press.volume),
+        .duration = duration,
+    };
+    event.write(transport_.slot() + kRtpHeaderLength);
+    const Rewriter::Numbers numbers{
+        .sequence = inserted.sequence,
+        .timestamp = inserted.timestamp +
+                     static_cast<uint32_t>(uint64_t{advance} * clock_rate_hz / out->clock_rate_hz),
+    };
+    if (!send(context, *out, numbers, press.first, TelephoneEvent::kLength)) return false;
+    if (press.first) figures_.telephone_events_sent.add(1);
+    return true;
 }
 
 bool OutboundStream::send(WorkerContext& context, const Format& format, const Rewriter::Numbers& numbers, bool marker,
@@ -163,7 +262,7 @@ bool OutboundStream::send(WorkerContext& context, const Format& format, const Re
     octets_ += static_cast<uint32_t>(payload_length);
     figures_.packets_sent.add(1);
     figures_.octets_sent.add(payload_length);
-    if (format.codec != Codec::telephone_event) figures_.codec_sent.set(format.codec);
+    if (is_audio(format.codec)) figures_.codec_sent.set(format.codec);
     return true;
 }
 

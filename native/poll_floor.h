@@ -1,7 +1,7 @@
 #pragma once
 // When to let packets gather before looking again.
 //
-// Half of what a busy relay costs is one wake-up for each packet. Not polling more often than once a millisecond lets
+// Half of what a busy relay costs is one wake-up for each packet. Not polling more often than once a millisecond, say, lets
 // a dozen packets share one, for at most that much delay. It gains nothing, and costs delay, at low load or when packets come
 // in bursts anyway, so it is engaged only by a window of many wake-ups with few packets each.
 
@@ -14,14 +14,15 @@ namespace sdpserver {
 
 class PollFloor {
    public:
-    static constexpr TimeNs kFloor = kMillisecond;
+    /// 0: never.
+    explicit PollFloor(TimeNs floor = kMillisecond) : floor_(floor) {}
 
     bool engaged() const { return engaged_; }
 
     /// Sleep until the floor is up, if it is engaged and packets are still few.
     void wait() const {
         if (!engaged_) return;
-        const TimeNs left = last_poll_ + kFloor - monotonic_ns();
+        const TimeNs left = last_poll_ + floor_ - monotonic_ns();
         if (left <= 0) return;
         const timespec pause{.tv_sec = 0, .tv_nsec = left};
         nanosleep(&pause, nullptr);
@@ -38,7 +39,7 @@ class PollFloor {
             engaged_ = packets >= kWorthIt && polls_ >= kFloors / 2;
             if (!engaged_) left_at_ = now;
         } else {
-            engaged_ = packets >= kMany && packets < kFewEach * polls_ && now - left_at_ >= kHoldOff;
+            engaged_ = floor_ > 0 && packets >= kMany && packets < kFewEach * polls_ && now - left_at_ >= kHoldOff;
         }
         window_start_ = now;
         packets_before_ = packets_in_all;
@@ -48,11 +49,12 @@ class PollFloor {
    private:
     static constexpr TimeNs kWindow = 20 * kMillisecond;
     static constexpr TimeNs kHoldOff = kSecond;  // a load that the floor does not suit is not tried in every window
-    static constexpr uint64_t kFloors = kWindow / kFloor;
+    static constexpr uint64_t kFloors = kWindow / kMillisecond;
     static constexpr uint64_t kMany = 6 * kFloors;     // packets in a window: 6,000 a second, 60 calls
     static constexpr uint64_t kWorthIt = 4 * kFloors;
     static constexpr uint64_t kFewEach = 8;
 
+    TimeNs floor_;
     bool engaged_ = false;
     TimeNs last_poll_ = 0;
     TimeNs left_at_ = -kHoldOff;

@@ -79,8 +79,17 @@ void Rewriter::attach(const Source& source, const RtpPacket& packet, TimeNs now)
     timestamp_in_ = 0;
     newest_in_ = packet.timestamp;
     restart_suspected_ = false;
+    barrier_.reset();
     source_ = source;
     attached_ = true;
+}
+
+/// Numbers behind the barrier were given to other packets.
+bool Rewriter::has_number(uint16_t sequence) {
+    if (!barrier_) return true;
+    if (static_cast<int16_t>(sequence - *barrier_) <= 0) return false;
+    if (static_cast<int16_t>(sequence - *barrier_) > kMaxMisorder) barrier_.reset();
+    return true;
 }
 
 uint32_t Rewriter::scaled(uint32_t timestamp) const {
@@ -107,17 +116,19 @@ std::optional<Rewriter::Numbers> Rewriter::map(const Source& source, const RtpPa
         attach(source, packet, now);
         first = true;
     }
+    if (!has_number(packet.sequence)) return std::nullopt;
 
     const Numbers numbers{
         .sequence = static_cast<uint16_t>(packet.sequence + sequence_offset_),
         .timestamp = scaled(packet.timestamp),
         .first = first,
     };
+    // Also of a packet that was skipped and came again: what a later source sends must not fall behind it.
+    if (static_cast<int16_t>(numbers.sequence - last_sequence_) > 0) last_sequence_ = numbers.sequence;
     if (static_cast<int16_t>(packet.sequence - highest_in_) > 0) {
         highest_in_ = packet.sequence;
         timestamp_in_ += static_cast<int32_t>(packet.timestamp - newest_in_);
         newest_in_ = packet.timestamp;
-        last_sequence_ = numbers.sequence;
         if (numbers.timestamp != last_timestamp_ || last_sent_ == 0) {  // a telephone-event repeats its start's
             last_timestamp_ = numbers.timestamp;
             last_duration_ms_ = duration_ms;
@@ -128,12 +139,31 @@ std::optional<Rewriter::Numbers> Rewriter::map(const Source& source, const RtpPa
     return numbers;
 }
 
-void Rewriter::skip(const Source& source, const RtpPacket& packet) {
-    if (!attached_ || source.id != source_.id || source.ssrc != source_.ssrc) return;
+void Rewriter::skip(uint64_t source, const RtpPacket& packet) {
+    if (!attached_to(source, packet.ssrc)) return;
     const int step = static_cast<int16_t>(packet.sequence - highest_in_);
     if (step <= 0 || step > kMaxDropout) return;
     highest_in_ = packet.sequence;
+    barrier_ = highest_in_;
     --sequence_offset_;
+}
+
+Rewriter::Inserted Rewriter::insert(bool first, uint32_t clock_rate_hz, TimeNs at, uint32_t duration_ms) {
+    if (first) {
+        if (last_sent_ != 0) {
+            const auto elapsed_us = static_cast<uint64_t>(std::max<TimeNs>(at - last_sent_, 0)) / kMicrosecond;
+            const uint64_t passed_us = std::max<uint64_t>(elapsed_us, uint64_t{last_duration_ms_} * 1000);
+            last_timestamp_ += static_cast<uint32_t>(passed_us * clock_rate_hz / 1'000'000);
+        }
+        last_sent_ = at;
+        last_duration_ms_ = duration_ms;
+        if (!attached_) source_.clock_rate_out = clock_rate_hz;  // for sender reports
+    }
+    if (attached_) {
+        barrier_ = highest_in_;
+        ++sequence_offset_;
+    }
+    return {.sequence = ++last_sequence_, .timestamp = last_timestamp_};
 }
 
 uint32_t Rewriter::timestamp_at(TimeNs now) const {

@@ -58,8 +58,15 @@ class Rewriter {
     /// Nothing: a lone packet far from where its source was; the next one in sequence shows whether the source has
     /// started anew (RFC 3550 appendix A.1).
     std::optional<Numbers> map(const Source& source, const RtpPacket& packet, TimeNs now, uint32_t duration_ms);
+    /// A packet of our own among those of the source, which goes on: its sequence number, and, for the `first` of those
+    /// with one timestamp, the one that the stream has at `at`.
+    struct Inserted {
+        uint16_t sequence = 0;
+        uint32_t timestamp = 0;
+    };
+    Inserted insert(bool first, uint32_t clock_rate_hz, TimeNs at, uint32_t duration_ms);
     /// The packet is not sent on purpose: leave no gap behind it.
-    void skip(const Source& source, const RtpPacket& packet);
+    void skip(uint64_t source, const RtpPacket& packet);
     /// The next packet is a new source's, also if it comes from the same.
     void detach() { attached_ = false; }
     /// New SSRC and numbers, for a new security association.
@@ -74,6 +81,7 @@ class Rewriter {
 
    private:
     void attach(const Source& source, const RtpPacket& packet, TimeNs now);
+    bool has_number(uint16_t sequence);
     uint32_t scaled(uint32_t timestamp) const;
 
     uint32_t ssrc_ = 0;
@@ -82,6 +90,7 @@ class Rewriter {
     uint16_t sequence_offset_ = 0;
     uint16_t highest_in_ = 0;
     uint16_t expected_restart_ = 0;
+    std::optional<uint16_t> barrier_;  // what the source sent up to there has no number any more
     bool restart_suspected_ = false;
     int64_t timestamp_in_ = 0;  // unwrapped, relative to the packet that attached
     uint32_t newest_in_ = 0;

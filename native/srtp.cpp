@@ -106,8 +106,13 @@ SrtpSessionKeys::~SrtpSessionKeys() {
     OPENSSL_cleanse(salt.data(), salt.size());
 }
 
-SrtpCipher::SrtpCipher(SrtpProfile profile, const SrtpSessionKeys& keys, Use use)
-    : gcm_(row(profile).gcm), tag_length_(row(profile).tag_length), context_(EVP_CIPHER_CTX_new()), salt_(keys.salt) {
+SrtpCipher::SrtpCipher(SrtpProfile profile, const SrtpSessionKeys& keys, Use use, bool own_gcm)
+    : gcm_(row(profile).gcm), tag_length_(row(profile).tag_length), salt_(keys.salt) {
+    if (gcm_ && own_gcm) {
+        own_.emplace(ConstBytes(keys.encryption).first(row(profile).key_length));
+        return;
+    }
+    context_.reset(EVP_CIPHER_CTX_new());
     const EVP_CIPHER* cipher = !gcm_                               ? EVP_aes_128_ctr()
                                : row(profile).key_length == 32 ? EVP_aes_256_gcm()
                                                                    : EVP_aes_128_gcm();
@@ -129,8 +134,11 @@ bool SrtpCipher::seal(uint8_t* packet, size_t header_length, size_t length, uint
         return true;
     }
     const auto iv = gcm_iv(packet, index);
-    EVP_CIPHER_CTX* context = context_.get();
     uint8_t* payload = packet + header_length;
+    if (own_) {
+        return own_->seal(iv.data(), {packet, header_length}, {payload, length - header_length}, packet + length);
+    }
+    EVP_CIPHER_CTX* context = context_.get();
     int written = 0;
     return EVP_EncryptInit_ex(context, nullptr, nullptr, nullptr, iv.data()) == 1 &&
            EVP_EncryptUpdate(context, nullptr, &written, packet, static_cast<int>(header_length)) == 1 &&
@@ -146,8 +154,11 @@ bool SrtpCipher::open(uint8_t* packet, size_t header_length, size_t length, uint
                counter_mode(packet, header_length, length, index);
     }
     const auto iv = gcm_iv(packet, index);
-    EVP_CIPHER_CTX* context = context_.get();
     uint8_t* payload = packet + header_length;
+    if (own_) {
+        return own_->open(iv.data(), {packet, header_length}, {payload, length - header_length}, packet + length);
+    }
+    EVP_CIPHER_CTX* context = context_.get();
     int written = 0;
     return EVP_DecryptInit_ex(context, nullptr, nullptr, nullptr, iv.data()) == 1 &&
            EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, static_cast<int>(tag_length_), packet + length) == 1 &&
@@ -193,26 +204,44 @@ size_t SrtpSender::protect(uint8_t* packet, size_t length) {
     return cipher_.seal(packet, header_length, length, index) ? length + cipher_.tag_length() : 0;
 }
 
-SrtpReceiver::Result SrtpReceiver::unprotect(uint8_t* packet, size_t& length) {
+SrtpReceiver::Result SrtpReceiver::unprotect(uint8_t* packet, size_t& length) { return open(packet, length, nullptr); }
+
+SrtpReceiver::Result SrtpReceiver::unprotect_continued(uint8_t* packet, size_t& length, const SrtpReceiver& before) {
+    return open(packet, length, &before);
+}
+
+const SrtpReceiver::Source* SrtpReceiver::source(uint32_t ssrc) const {
+    const auto found = std::ranges::find_if(
+        sources_, [ssrc](const Source& source) { return source.last_used != 0 && source.ssrc == ssrc; });
+    return found == sources_.end() ? nullptr : &*found;
+}
+
+SrtpReceiver::Result SrtpReceiver::open(uint8_t* packet, size_t& length, const SrtpReceiver* before) {
     if (length < kRtpHeaderLength + cipher_.tag_length()) return Result::malformed;
     const size_t plain_length = length - cipher_.tag_length();
     const size_t header_length = rtp_header_length({packet, plain_length});
     if (header_length == 0) return Result::malformed;
 
     const uint32_t ssrc = load_be32(packet + 8);
-    const auto known = std::ranges::find_if(
-        sources_, [ssrc](const Source& source) { return source.last_used != 0 && source.ssrc == ssrc; });
+    const Source* known = source(ssrc);
     const PacketIndex fresh;
-    const PacketIndex& seen = known == sources_.end() ? fresh : known->index;
-    const uint64_t index = seen.estimate(load_be16(packet + 2));
+    const PacketIndex& seen = known == nullptr ? fresh : known->index;
+    uint64_t index = seen.estimate(load_be16(packet + 2));
+    if (before != nullptr) {
+        const Source* earlier = known == nullptr ? before->source(ssrc) : nullptr;
+        if (earlier == nullptr) return Result::wrong_tag;
+        index = earlier->index.estimate(load_be16(packet + 2));
+        if (index <= 0xffff) return Result::wrong_tag;  // nothing that was not tried
+    }
     if (seen.repeated(index)) return Result::repeated;
     if (!cipher_.open(packet, header_length, plain_length, index)) return Result::wrong_tag;
 
     // Only an SSRC whose tag was right takes a place.
-    const auto source = known != sources_.end() ? known : std::ranges::min_element(sources_, {}, &Source::last_used);
-    if (known == sources_.end()) *source = Source{.ssrc = ssrc, .last_used = 0, .index = {}};
-    source->last_used = ++uses_;
-    source->index.mark(index);
+    Source& taken = known != nullptr ? sources_[static_cast<size_t>(known - sources_.data())]
+                                     : *std::ranges::min_element(sources_, {}, &Source::last_used);
+    if (known == nullptr) taken = Source{.ssrc = ssrc, .last_used = 0, .index = {}};
+    taken.last_used = ++uses_;
+    taken.index.mark(index);
     length = plain_length;
     return Result::ok;
 }

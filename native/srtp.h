@@ -10,6 +10,7 @@
 #include <optional>
 #include <string_view>
 
+#include "aes_gcm.h"
 #include "bytes.h"
 #include "hmac_sha1.h"
 
@@ -59,7 +60,8 @@ class SrtpCipher {
    public:
     enum class Use : uint8_t { encrypt, decrypt };
 
-    SrtpCipher(SrtpProfile profile, const SrtpSessionKeys& keys, Use use);
+    /// `own_gcm`: AES-GCM without OpenSSL.
+    SrtpCipher(SrtpProfile profile, const SrtpSessionKeys& keys, Use use, bool own_gcm = AesGcm::available());
     ~SrtpCipher();
     SrtpCipher(const SrtpCipher&) = delete;
     SrtpCipher& operator=(const SrtpCipher&) = delete;
@@ -80,6 +82,7 @@ class SrtpCipher {
     std::array<uint8_t, 12> gcm_iv(const uint8_t* packet, uint64_t index) const;
 
     bool gcm_;
+    std::optional<AesGcm> own_;
     size_t tag_length_;
     std::unique_ptr<EVP_CIPHER_CTX, FreeContext> context_;
     std::optional<HmacSha1> hmac_;
@@ -111,6 +114,9 @@ class SrtpReceiver {
 
     /// Decrypts in place; `length` becomes that of the plain packet.
     Result unprotect(uint8_t* packet, size_t& length);
+    /// The same for a stream that `before` knows and this one does not: its rollover counter goes on, as RFC 3711 section
+    /// 3.3.1 has it for new keys; not every peer does it. `wrong_tag` at once when there is nothing to go on with.
+    Result unprotect_continued(uint8_t* packet, size_t& length, const SrtpReceiver& before);
 
    private:
     /// Past this many SSRCs the one heard least recently is forgotten.
@@ -120,6 +126,9 @@ class SrtpReceiver {
         uint64_t last_used = 0;  // 0: free
         PacketIndex index;
     };
+
+    Result open(uint8_t* packet, size_t& length, const SrtpReceiver* before);
+    const Source* source(uint32_t ssrc) const;
 
     SrtpCipher cipher_;
     uint64_t uses_ = 0;

@@ -13,6 +13,8 @@ namespace sdpserver {
 inline constexpr uint16_t kStunBindingRequest = 0x0001;
 inline constexpr uint16_t kStunBindingSuccess = 0x0101;
 inline constexpr uint16_t kStunBindingError = 0x0111;
+/// Success or error, as the class bits say (RFC 8489 section 5).
+inline bool is_stun_response(uint16_t type) { return (type & 0x0100) != 0; }
 /// Octets that any message written here fits in.
 inline constexpr size_t kMaxStunLength = 768;
 

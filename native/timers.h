@@ -11,8 +11,8 @@
 
 namespace sdpserver {
 
-enum class Timer : uint8_t { frame, report, ice_check, ice_timeout, media_timeout };
-inline constexpr size_t kTimers = 5;
+enum class Timer : uint8_t { frame, playout, report, ice_check, ice_timeout, media_timeout, press, press_out };
+inline constexpr size_t kTimers = 8;
 
 /// When each timer of a leg is due; 0: it is not set.
 using LegTimers = std::array<TimeNs, kTimers>;

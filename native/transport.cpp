@@ -1,15 +1,17 @@
 #include "transport.h"
 
+#include <algorithm>
+
 namespace sdpserver {
 
 Transport::Transport(const UdpSocket& shared, SendQueue& queue, LegFigures& figures)
-    : rtp_socket_(&shared), rtcp_socket_(&shared), queue_(queue), figures_(figures), needs_keys_(true) {}
+    : rtp_socket_(&shared), rtcp_socket_(&shared), queue_(&queue), figures_(figures), needs_keys_(true) {}
 
 Transport::Transport(RtpSockets sockets, SendQueue& queue, LegFigures& figures)
     : rtp_socket_(&sockets_.rtp),
       rtcp_socket_(&sockets_.rtcp),
       sockets_(std::move(sockets)),
-      queue_(queue),
+      queue_(&queue),
       figures_(figures),
       needs_keys_(false) {}
 
@@ -30,7 +32,17 @@ void Transport::set_peer(const std::optional<SocketAddress>& rtp, const std::opt
 }
 
 void Transport::set_keys(SrtpProfile profile, ConstBytes send_master, ConstBytes receive_master) {
-    keys_ = std::make_unique<Keys>(profile, send_master, receive_master);
+    auto keys = std::make_unique<Keys>(profile, send_master, receive_master);
+    retire_keys();
+    keys_ = std::move(keys);
+}
+
+void Transport::clear_keys() { retire_keys(); }
+
+void Transport::retire_keys() {
+    if (!keys_) return;
+    former_ = std::make_unique<Former>();
+    former_->keys = std::move(keys_);
 }
 
 Transport::Verdict Transport::check_source(Component component, const SocketAddress& source) {
@@ -75,41 +87,72 @@ void Transport::count(SrtpReceiver::Result result) {
     }
 }
 
-Transport::Verdict Transport::open_rtp(Bytes& packet) {
-    if (!keys_) return needs_keys_ ? Verdict::dropped : Verdict::ok;
+Transport::Verdict Transport::open_rtp(Bytes& packet) { return open(Component::rtp, packet); }
+
+Transport::Verdict Transport::open_rtcp(Bytes& packet) { return open(Component::rtcp, packet); }
+
+Transport::Verdict Transport::open(Component component, Bytes& packet) {
+    if (!keys_ && !former_) return needs_keys_ ? Verdict::dropped : Verdict::ok;
     size_t length = packet.size();
-    const SrtpReceiver::Result result = keys_->receive.unprotect(packet.data(), length);
+    const SrtpReceiver::Result result = former_ ? unprotect_in_change(component, packet, length)
+                                                : keys_->unprotect(component, packet.data(), length);
     count(result);
     packet = packet.first(length);
     return result == SrtpReceiver::Result::ok ? Verdict::ok : Verdict::dropped;
 }
 
-Transport::Verdict Transport::open_rtcp(Bytes& packet) {
-    if (!keys_) return needs_keys_ ? Verdict::dropped : Verdict::ok;
-    size_t length = packet.size();
-    const SrtpReceiver::Result result = keys_->rtcp.unprotect(packet.data(), length);
-    count(result);
-    packet = packet.first(length);
-    return result == SrtpReceiver::Result::ok ? Verdict::ok : Verdict::dropped;
+SrtpReceiver::Result Transport::Keys::unprotect(Component component, uint8_t* packet, size_t& length) {
+    return component == Component::rtp ? receive.unprotect(packet, length) : rtcp.unprotect(packet, length);
+}
+
+SrtpReceiver::Result Transport::unprotect_in_change(Component component, Bytes packet, size_t& length) {
+    using Result = SrtpReceiver::Result;
+    const std::unique_ptr<Former> last = former_->packets_left == 1 ? std::move(former_) : nullptr;
+    Former& former = last ? *last : *former_;
+    --former.packets_left;
+    if (packet.size() > former.copy.size()) return Result::malformed;
+    std::ranges::copy(packet, former.copy.begin());
+    const auto restore = [&] {
+        std::ranges::copy(ConstBytes(former.copy).first(packet.size()), packet.begin());
+        length = packet.size();
+    };
+
+    Result result = Result::wrong_tag;
+    if (keys_) {
+        result = keys_->unprotect(component, packet.data(), length);
+        if (result == Result::wrong_tag && component == Component::rtp) {
+            restore();
+            result = keys_->receive.unprotect_continued(packet.data(), length, former.keys->receive);
+        }
+    }
+    if (result == Result::wrong_tag) {
+        restore();
+        result = former.keys->unprotect(component, packet.data(), length);
+    }
+    if (result != Result::ok && result != Result::repeated && !keys_) {  // the plain packets that were to come
+        restore();
+        result = Result::ok;
+    }
+    return result;
 }
 
 bool Transport::send_rtp(size_t length) {
     if (!can_send()) return false;
     if (keys_) {
-        length = keys_->send.protect(queue_.slot(), length);
+        length = keys_->send.protect(queue_->slot(), length);
         if (length == 0) return false;
     }
-    queue_.push(*rtp_socket_, *rtp_peer_, length, &figures_.dropped_send);
+    queue_->push(*rtp_socket_, *rtp_peer_, length, &figures_.dropped_send);
     return true;
 }
 
 bool Transport::send_rtcp(size_t length) {
     if (!can_send() || !rtcp_peer_) return false;
     if (keys_) {
-        length = keys_->rtcp.protect(queue_.slot(), length);
+        length = keys_->rtcp.protect(queue_->slot(), length);
         if (length == 0) return false;
     }
-    queue_.push(*rtcp_socket_, *rtcp_peer_, length, &figures_.dropped_send);
+    queue_->push(*rtcp_socket_, *rtcp_peer_, length, &figures_.dropped_send);
     return true;
 }
 

@@ -20,7 +20,6 @@ constexpr size_t kMinMedia = 8;  // an RTCP header and SSRC
 WebRtcPort::WebRtcPort(const SocketAddress& bind_address, WorkerCounters& counters)
     : counters_(counters), socket_(UdpSocket::bind(bind_address)) {
     socket_.set_receive_buffer(kReceiveBuffer);
-    socket_.report_drops();
 }
 
 void WebRtcPort::add(Leg& leg) {
@@ -36,13 +35,15 @@ void WebRtcPort::remove(Leg& leg) {
     leg.ice()->for_each_verified([&](const SocketAddress& address) {
         if (at(address) == &leg) by_address_.erase(address);
     });
+    forget_check(leg);
 }
 
 void WebRtcPort::restart_ice(Leg& leg, IceCredentials local, IceCredentials remote) {
     remove(leg);  // also forgets a restart that the peer never followed
     leg.ice()->restart(std::move(local), std::move(remote));
     add(leg);
-    leg.ice()->for_each_verified([&](const SocketAddress& address) { by_address_.insert_or_assign(address, &leg); });
+    // Those that another leg has taken over meanwhile stay its.
+    leg.ice()->for_each_verified([&](const SocketAddress& address) { by_address_.try_emplace(address, &leg); });
 }
 
 void WebRtcPort::send_dtls(Leg& leg, ConstBytes datagram) {
@@ -52,23 +53,6 @@ void WebRtcPort::send_dtls(Leg& leg, ConstBytes datagram) {
 Leg* WebRtcPort::at(const SocketAddress& address) const {
     const auto found = by_address_.find(address);
     return found == by_address_.end() ? nullptr : found->second;
-}
-
-void WebRtcPort::receive(WorkerContext& context) {
-    const size_t count = batch_.receive(socket_);
-    counters_.receive_calls.add(1);
-    counters_.packets_received.add(count);
-    if (const auto drops = batch_.drops()) {
-        counters_.kernel_drops.add(*drops - kernel_drops_);
-        kernel_drops_ = *drops;
-    }
-    for (size_t i = 0; i < count; ++i) {
-        if (batch_.cut(i)) {
-            counters_.malformed.add(1);
-        } else {
-            on_datagram(context, batch_.datagram(i), batch_.source(i));
-        }
-    }
 }
 
 void WebRtcPort::on_datagram(WorkerContext& context, Bytes datagram, const SocketAddress& source) {
@@ -90,6 +74,11 @@ void WebRtcPort::on_datagram(WorkerContext& context, Bytes datagram, const Socke
     if (!context.events.push({EventKind::dtls, leg->id(), context.now, std::move(data)})) counters_.dtls_dropped.add(1);
 }
 
+void WebRtcPort::prefetch(unsigned step, unsigned i, const sockaddr_storage& source) {
+    if (step == 0) expected_[i] = at(SocketAddress::from(source));
+    if (expected_[i] != nullptr) expected_[i]->prefetch_receiving(step);
+}
+
 void WebRtcPort::on_stun(WorkerContext& context, ConstBytes datagram, const SocketAddress& source) {
     const auto message = parse_stun(datagram);
     if (!message) return counters_.malformed.add(1);
@@ -109,43 +98,59 @@ void WebRtcPort::on_check(WorkerContext& context, ConstBytes datagram, const Stu
     Leg& leg = *found->second;
 
     std::array<uint8_t, kMaxStunLength> reply;
-    const bool secured = leg.transport().secured();
-    const IceAgent::Outcome outcome = leg.ice()->on_request(datagram, request, ufrag, source, secured, reply);
+    const Leg* holder = at(source);
+    const IceAgent::Circumstances circumstances{.secured = leg.transport().secured(),
+                                                .contested = holder != nullptr && holder != &leg};
+    const IceAgent::Outcome outcome = leg.ice()->on_request(datagram, request, ufrag, source, circumstances, reply);
     if (!outcome.answer) return counters_.stun_failures.add(1);
     socket_.send(Bytes(reply).first(outcome.answer_length), source);
-    if (!outcome.verified) return;
 
     if (outcome.retired_ufrag) {
         by_ufrag_.erase(*outcome.retired_ufrag);
         add(leg);  // the new one may be the same
     }
-    if (outcome.forgotten && at(*outcome.forgotten) == &leg) by_address_.erase(*outcome.forgotten);
-    by_address_.insert_or_assign(source, &leg);
-    leg.on_check(context);
-    if (outcome.change == IceAgent::Change::connected) select(context, leg, EventKind::ice_connected);
-    if (outcome.change == IceAgent::Change::selected) select(context, leg, EventKind::ice_selected);
+    if (outcome.verified) verified(context, leg, source, outcome);
     if (outcome.start_check) send_check(context, leg);
 }
 
 void WebRtcPort::on_check_response(WorkerContext& context, ConstBytes datagram, const StunMessage& response,
                                    const SocketAddress& source) {
-    Leg* leg = at(source);
-    if (leg == nullptr) return counters_.unknown_source.add(1);
-    if (leg->ice()->on_response(datagram, response, source)) select(context, *leg, EventKind::ice_selected);
+    if (const auto found = by_check_.find(response.transaction); found != by_check_.end()) {
+        Leg& leg = *found->second;
+        const IceAgent::Outcome outcome = leg.ice()->on_response(datagram, response, source);
+        if (outcome.verified) {
+            by_check_.erase(found);
+            return verified(context, leg, source, outcome);
+        }
+    }
+    if (at(source) == nullptr) return counters_.unknown_source.add(1);
+    if (is_stun_response(response.type)) counters_.stun_failures.add(1);
 }
 
-void WebRtcPort::select(WorkerContext& context, Leg& leg, EventKind kind) {
-    const SocketAddress& address = *leg.ice()->selected();
-    leg.transport().set_selected(address);
-    context.events.push({kind, leg.id(), context.now, address.text()});
+void WebRtcPort::verified(WorkerContext& context, Leg& leg, const SocketAddress& source,
+                          const IceAgent::Outcome& outcome) {
+    if (outcome.forgotten && at(*outcome.forgotten) == &leg) by_address_.erase(*outcome.forgotten);
+    by_address_.insert_or_assign(source, &leg);
+    leg.on_check(context);
+    if (outcome.change == IceAgent::Change::none) return;
+    leg.transport().set_selected(source);
+    const bool connected = outcome.change == IceAgent::Change::connected;
+    const EventKind kind = connected ? EventKind::ice_connected : EventKind::ice_selected;
+    context.events.push({kind, leg.id(), context.now, source.text()});
 }
 
 void WebRtcPort::send_check(WorkerContext& context, Leg& leg) {
     std::array<uint8_t, kMaxStunLength> check;
     const size_t length = leg.ice()->write_check(check);
+    forget_check(leg);
     if (length == 0) return;
+    by_check_.emplace(leg.ice()->transaction(), &leg);
     socket_.send(Bytes(check).first(length), *leg.ice()->checked_address());
     context.timers.set(leg.timers(), leg.id(), Timer::ice_check, context.now + leg.ice()->check_interval());
+}
+
+void WebRtcPort::forget_check(const Leg& leg) {
+    std::erase_if(by_check_, [&leg](const auto& entry) { return entry.second == &leg; });
 }
 
 void WebRtcPort::on_check_timer(WorkerContext& context, Leg& leg) { send_check(context, leg); }

@@ -1,14 +1,11 @@
 #pragma once
-// One thread with its own epoll, WebRTC port and legs. It shares nothing but its queues and counters.
+// One thread with its own packet loop, WebRTC port and legs. It shares nothing but its queues and counters.
 
-#include <sys/epoll.h>
-
-#include <array>
 #include <atomic>
 #include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
-#include <span>
 #include <thread>
 #include <unordered_map>
 #include <utility>
@@ -16,11 +13,13 @@
 
 #include "counters.h"
 #include "event_queue.h"
+#include "file_descriptor.h"
 #include "leg.h"
-#include "poll_floor.h"
+#include "links.h"
+#include "packet_loop.h"
 #include "port_pool.h"
+#include "room.h"
 #include "timers.h"
-#include "udp_socket.h"
 #include "webrtc_port.h"
 
 namespace sdpserver {
@@ -30,7 +29,8 @@ class Worker {
     using Command = std::function<void(Worker&)>;
 
     /// Throws std::system_error.
-    Worker(const SocketAddress& webrtc_address, EventQueue& events, PortPool& ports, TimeNs report_interval);
+    Worker(const PacketLoopSettings& settings, const SocketAddress& webrtc_address, EventQueue& events,
+           PortPool& ports, const AudioSettings& audio, TimeNs report_interval);
     /// Stops the thread and closes every leg.
     ~Worker();
     Worker(const Worker&) = delete;
@@ -41,6 +41,10 @@ class Worker {
     const WorkerCounters& counters() const { return counters_; }
     /// Carried out on the worker's thread, in order, within one round. One that throws ends its leg.
     void post(LegId leg, Command command);
+    /// Look at commands and at what other workers have written.
+    void wake() { raise_eventfd(wake_); }
+    /// No command is carried out after this, and no leg is left. Idempotent.
+    void stop();
 
     // On the worker's thread, from commands.
     void add_webrtc_leg(LegId id, std::shared_ptr<LegFigures> figures, IceAgent ice);
@@ -48,52 +52,54 @@ class Worker {
     void remove_leg(LegId id);
     /// Null: the leg was removed while the command was on its way.
     Leg* leg(LegId id);
+    /// What leg `id` receives: of one of its own, or the stand-in of another worker's. Null: it is not known here.
+    Inlet* inlet(LegId id);
+    Links& links() { return links_; }
+    /// An RTP leg that goes to another worker, with its sockets, and comes from there.
+    std::unique_ptr<Leg> take_out(LegId id);
+    void put_in(std::unique_ptr<Leg> leg);
+    void add_room(RoomId id, uint32_t rate_hz) { rooms_[id] = std::make_unique<Room>(id, rate_hz, *this); }
+    void remove_room(RoomId id) { rooms_.erase(id); }
+    /// Null: there is none by that id, or none any more.
+    Room* room(RoomId id);
     WorkerContext& context() { return context_; }
     WebRtcPort& webrtc() { return webrtc_; }
 
    private:
-    /// What is received is sent at the end of its round, so short rounds keep the first packets of a burst from waiting for
-    /// the last.
-    static constexpr size_t kMaxReady = 32;
-
-    /// What epoll hands back: a leg's socket, or one of the worker's own.
-    struct Watched {
-        enum class What : uint8_t { commands, webrtc, rtp, rtcp } what{};
+    /// One of the sockets of an RTP leg.
+    struct LegPort final : DatagramSink {
         Leg* leg = nullptr;
+        Transport::Component component{};
+
+        void on_datagram(WorkerContext& context, Bytes datagram, const SocketAddress& source) override {
+            leg->on_own_datagram(context, component, source, datagram);
+        }
+        void prefetch(unsigned step, unsigned, const sockaddr_storage&) override { leg->prefetch_receiving(step); }
     };
     struct Entry {
         std::unique_ptr<Leg> leg;
-        Watched rtp;
-        Watched rtcp;
+        LegPort rtp;
+        LegPort rtcp;
     };
 
-    void watch(int fd, Watched& watched);
-    void run();
-    std::span<epoll_event> poll(TimeNs wait);
-    TimeNs until_next_timer() const;
-    void serve(std::span<const epoll_event> reported);
-    void unwatch(const UdpSocket& socket);
-    void receive(Leg& leg, Transport::Component component);
+    void add_rtp_leg(std::unique_ptr<Leg> leg);
+    void run(std::promise<void> ready);
+    void serve();
+    TimeNs next_timer() const;
     void run_commands();
     void run_timers();
-    void flush();
 
     WorkerCounters counters_;
-    SendQueue webrtc_out_;
-    SendQueue rtp_out_;
     TimerHeap timers_;
     WorkerContext context_;
     PortPool& ports_;
     WebRtcPort webrtc_;
-    FileDescriptor epoll_;
     FileDescriptor wake_;
-    Watched watched_wake_{Watched::What::commands};
-    Watched watched_webrtc_{Watched::What::webrtc};
-    PollFloor floor_;
-    bool precise_ = true;
+    PacketLoopSettings loop_settings_;
+    std::unique_ptr<PacketLoop> loop_;  // lives as long as the thread; before the legs, which send through it
+    Links links_{*this};
     std::unordered_map<LegId, Entry> legs_;
-    std::vector<uint8_t> buffer_;
-    std::array<epoll_event, kMaxReady> ready_{};
+    std::unordered_map<RoomId, std::unique_ptr<Room>> rooms_;  // after what their members are
 
     std::mutex mutex_;
     std::vector<std::pair<LegId, Command>> commands_;

@@ -67,10 +67,29 @@ class IceService(Section, frozen=True):
 class Media(Section, frozen=True):
     rtp_bind: str = "0.0.0.0"
     rtp_port_range: tuple[int, int] = (20000, 29999)
-    codecs: list[CodecName] = msgspec.field(default_factory=lambda: ["PCMU", "PCMA", "opus"])
+    codecs: list[CodecName] = msgspec.field(default_factory=lambda: ["PCMU", "PCMA", "opus", "G722"])
     workers: int = 1
+    tones: str = ""
+    io: Literal["auto", "epoll", "io_uring"] = "auto"
+    gather_ms: float = 1.0
+    opus_bitrate_bps: int = 16000
+    opus_complexity: int = 3
+    opus_dtx: bool = False
+    jitter_buffer_ms: tuple[int, int] = (20, 200)
     recordings_dir: str = "recordings"
+    record_tone: bool = False
     sounds_dir: str = "sounds"
+    dtmf_inband_detection: bool = False
+    sounds_cache_mb: int = 64
+    hold_music: str = ""
+
+
+class Conference(Section, frozen=True):
+    """`rate_hz`: of the mix. 8000 is enough where everybody speaks G.711, and costs half."""
+
+    rate_hz: Literal[8000, 16000] = 16000
+    max_rooms: int = 100
+    max_members: int = 50
 
 
 class Sip(Section, frozen=True):
@@ -99,6 +118,7 @@ class Trunk(Section, frozen=True):
     srtp: Literal["off", "optional", "required"] = "off"
     dtmf: Literal["rfc4733", "info", "inband"] = "rfc4733"
     rtp_learning: Literal["sdp", "first_packet"] = "sdp"
+    tones: str = ""
     max_calls: int = 0
 
 
@@ -165,6 +185,7 @@ class Config(Section, frozen=True):
     ice_servers: list[IceServer] = msgspec.field(default_factory=list)
     ice_service: IceService = msgspec.field(default_factory=IceService)
     media: Media = msgspec.field(default_factory=Media)
+    conference: Conference = msgspec.field(default_factory=Conference)
     sip: Sip = msgspec.field(default_factory=Sip)
     trunks: list[Trunk] = msgspec.field(default_factory=list)
     routing: Routing = msgspec.field(default_factory=Routing)

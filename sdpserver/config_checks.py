@@ -14,12 +14,15 @@ from .config import Config, Section, Trunk
 from .patterns import why_unsafe
 from .sdp import AUDIO_CODECS
 from .toml_lines import Path as KeyPath
+from .tones import COUNTRIES
 
 Finding = tuple[KeyPath, str]
 
 SCOPES = ("session", "call", "dn", "supervise", "admin")
 BUILT_IN_DESTINATIONS = ("echo", "tone", "silence")
 MAX_TURN_TTL_S = 86400
+MAX_ROOM_MEMBERS = 56
+"""What the media plane's mixer takes."""
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?)"
@@ -33,17 +36,28 @@ _TURN_URL = re.compile(rf"turns?:{_HOST}(?::\d{{1,5}})?(?:\?transport=(?:udp|tcp
 
 def check(config: Config) -> Iterator[Finding]:
     """Everything that is wrong, as (path of the key, what is wrong and the right form)."""
-    for part in (_http, _webrtc, _ice_servers, _media, _sip, _trunks, _routes, _dns, _turn, _auth, _session, _ports):
+    for part in (
+        _http,
+        _webrtc,
+        _ice_servers,
+        _media,
+        _conference,
+        _sip,
+        _trunks,
+        _routes,
+        _dns,
+        _turn,
+        _auth,
+        _session,
+        _ports,
+    ):
         yield from part(config)
 
 
 def not_in_effect(config: Config) -> Iterator[Finding]:
     """What is accepted, so that a file for a later version starts, but does nothing in this one."""
     later = "is not supported by this version and has no effect"
-    if "G722" in config.media.codecs:
-        yield ("media", "codecs"), "G722 is not supported by this version and is left out"
     for section, keys in {
-        "media": ("recordings_dir", "sounds_dir"),
         "session": ("reattach_s",),
         "records": ("url",),
     }.items():
@@ -55,6 +69,14 @@ def not_in_effect(config: Config) -> Iterator[Finding]:
         yield ("dn",), later
     if config.auth.jwt_secret:
         yield ("auth", "jwt_secret"), later
+
+
+def unsafe(config: Config) -> Iterator[Finding]:
+    """What is done as it says, and does not give what it seems to."""
+    for index, trunk in enumerate(config.trunks):
+        if trunk.srtp != "off" and trunk.transport != "tls":
+            text = f'"{trunk.srtp}" without transport = "tls": the keys can be read by whoever can read the signalling'
+            yield ("trunks", index, "srtp"), text
 
 
 # -- forms that several sections share
@@ -121,6 +143,11 @@ def _file(path: KeyPath, file: str) -> Iterator[Finding]:
         yield path, f'there is no readable file "{file}"'
 
 
+def _country(path: KeyPath, code: str) -> Iterator[Finding]:
+    if code and code not in COUNTRIES:
+        yield path, f'must be empty or one of {", ".join(COUNTRIES)}, not "{code}"'
+
+
 # -- sections
 
 
@@ -185,6 +212,28 @@ def _media(config: Config) -> Iterator[Finding]:
         yield ("media", "codecs"), f"must name at least one of {', '.join(AUDIO_CODECS)}"
     if not 0 <= media.workers <= 64:
         yield ("media", "workers"), f"must be from 0 to 64, not {media.workers}"
+    yield from _country(("media", "tones"), media.tones)
+    if not 0 <= media.gather_ms <= 5:
+        yield ("media", "gather_ms"), f"must be from 0 to 5, not {media.gather_ms}"
+    if not 1 <= media.sounds_cache_mb <= 4096:
+        yield ("media", "sounds_cache_mb"), f"must be from 1 to 4096, not {media.sounds_cache_mb}"
+    if media.hold_music:
+        yield from _file(("media", "hold_music"), str(Path(media.sounds_dir) / media.hold_music))
+    if not 6000 <= media.opus_bitrate_bps <= 128_000:
+        yield ("media", "opus_bitrate_bps"), f"must be from 6000 to 128000, not {media.opus_bitrate_bps}"
+    if not 0 <= media.opus_complexity <= 10:
+        yield ("media", "opus_complexity"), f"must be from 0 to 10, not {media.opus_complexity}"
+    least, most = media.jitter_buffer_ms
+    if not 20 <= least <= most <= 500:
+        yield ("media", "jitter_buffer_ms"), f"must be [least, most], both from 20 to 500, not [{least}, {most}]"
+
+
+def _conference(config: Config) -> Iterator[Finding]:
+    conference = config.conference
+    if conference.max_rooms < 0:
+        yield ("conference", "max_rooms"), f"must be 0 (no conferences) or more, not {conference.max_rooms}"
+    if not 2 <= conference.max_members <= MAX_ROOM_MEMBERS:
+        yield ("conference", "max_members"), f"must be from 2 to {MAX_ROOM_MEMBERS}, not {conference.max_members}"
 
 
 def _sip(config: Config) -> Iterator[Finding]:
@@ -243,10 +292,7 @@ def _trunk(config: Config, trunk: Trunk) -> Iterator[tuple[str, str]]:
             yield "allow_ips", f'must be IP addresses or networks such as "10.0.0.0/24", not "{text}"'
     if trunk.codecs and not any(name in AUDIO_CODECS for name in trunk.codecs):
         yield "codecs", f"must be empty or name at least one of {', '.join(AUDIO_CODECS)}"
-    if trunk.srtp != "off":
-        yield "srtp", f'"{trunk.srtp}" is not supported by this version; it must be "off"'
-    if trunk.dtmf != "rfc4733":
-        yield "dtmf", f'"{trunk.dtmf}" is not supported by this version; it must be "rfc4733"'
+    yield from ((str(path[-1]), text) for path, text in _country(("tones",), trunk.tones))
     if trunk.max_calls < 0:
         yield "max_calls", f"must be 0 (no limit) or more, not {trunk.max_calls}"
 
@@ -264,8 +310,11 @@ def _routes(config: Config) -> Iterator[Finding]:
         if not re.fullmatch(r"[0-9A-Za-z+*#._-]{0,64}", route.prefix):
             yield ("routes", index, "prefix"), f'must be at most 64 of 0-9 A-Z a-z + * # . _ -, not "{route.prefix}"'
     default = config.routing.default
-    if default.startswith(("conference/", "playback/")):
-        yield ("routing", "default"), f'"{default}" is not supported by this version'
+    if default.startswith("playback/"):
+        yield from _file(("routing", "default"), str(Path(config.media.sounds_dir) / default.removeprefix("playback/")))
+    elif default.startswith("conference/"):
+        if not re.fullmatch(r"[A-Za-z0-9._~-]{1,64}", default.removeprefix("conference/")):
+            yield ("routing", "default"), f'"{default}" must be conference/ and 1 to 64 of A-Z a-z 0-9 . _ ~ -'
     elif default not in BUILT_IN_DESTINATIONS and not any(
         why_unsafe(route.match) is None and re.search(route.match, default) for route in config.routes
     ):

@@ -16,7 +16,7 @@ import tomli
 
 from . import config_environment
 from .config import SECRET_KEYS, Config, Section
-from .config_checks import check, not_in_effect
+from .config_checks import check, not_in_effect, unsafe
 from .errors import ConfigError
 from .toml_lines import Path as KeyPath
 from .toml_lines import key_lines
@@ -44,7 +44,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
 
 
 def load_with_warnings(path: Path | None = None, environ: Mapping[str, str] | None = None) -> tuple[Config, list[str]]:
-    """As `load`, and what is set but has no effect in this version."""
+    """As `load`, and what is set but has no effect in this version, or less of one than it seems."""
     text = _read(path) if path is not None else ""
     environ = os.environ if environ is None else environ
     reader = _Reader(str(path) if path is not None else "", text)
@@ -55,7 +55,7 @@ def load_with_warnings(path: Path | None = None, environ: Mapping[str, str] | No
     if reader.problems:
         problems = sorted(reader.problems, key=lambda problem: (not problem.where, _line(problem.where)))
         raise ConfigError("\n".join(dict.fromkeys(map(str, problems))))
-    return config, [f"{name_of(key)}: {text}" for key, text in not_in_effect(config)]
+    return config, [f"{name_of(key)}: {text}" for key, text in itertools.chain(not_in_effect(config), unsafe(config))]
 
 
 def _line(where: str) -> float:

@@ -75,12 +75,16 @@ class Subscription:
 
 
 class EventLog:
-    """The last `LOG_LENGTH` events of a session, in order. Not thread-safe: the event loop's."""
+    """The last `LOG_LENGTH` events of a session, in order, and the newest of each type that comes again and again.
+
+    Not thread-safe: the event loop's.
+    """
 
     def __init__(self, *, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._started = clock()
         self._events: deque[SessionEvent] = deque(maxlen=LOG_LENGTH)
+        self._latest: dict[str, SessionEvent] = {}
         self._last_id = 0
         self._subscriptions: set[Subscription] = set()
         self._listeners: list[Callable[[SessionEvent], None]] = []
@@ -89,16 +93,31 @@ class EventLog:
 
     def emit(self, type_: str, **data: Any) -> SessionEvent:
         """Append an event and hand it to all readers."""
+        event = self._create(type_, data)
+        self._events.append(event)
+        self._first.setdefault(type_, event.elapsed_ms)
+        self._hand_out(event)
+        return event
+
+    def emit_latest(self, type_: str, **data: Any) -> SessionEvent:
+        """Hand an event that comes again and again to all readers; only the newest of its type is kept for replay.
+
+        It is no step of the timeline.
+        """
+        event = self._latest[type_] = self._create(type_, data)
+        self._hand_out(event)
+        return event
+
+    def _create(self, type_: str, data: Mapping[str, Any]) -> SessionEvent:
         self._last_id += 1
         elapsed_ms = (self._clock() - self._started) * 1000
-        event = SessionEvent(id=self._last_id, type=type_, at=datetime.now(UTC), elapsed_ms=elapsed_ms, data=data)
-        self._events.append(event)
-        self._first.setdefault(type_, elapsed_ms)
+        return SessionEvent(id=self._last_id, type=type_, at=datetime.now(UTC), elapsed_ms=elapsed_ms, data=data)
+
+    def _hand_out(self, event: SessionEvent) -> None:
         for subscription in tuple(self._subscriptions):
             subscription._put(event)
         for listener in self._listeners:
             listener(event)
-        return event
 
     def mark(self, type_: str) -> None:
         """Note the time of a step that is no event of its own, the first time it is reached."""
@@ -116,7 +135,7 @@ class EventLog:
     def subscribe(self, *, after_id: int = 0) -> Subscription:
         """Follow the log, beginning with what is kept of the events after `after_id`."""
         subscription = Subscription(self)
-        for event in self._events:
+        for event in self.kept:
             if event.id > after_id:
                 subscription._put(event)
         if self.closed:
@@ -135,7 +154,9 @@ class EventLog:
     @property
     def kept(self) -> tuple[SessionEvent, ...]:
         """The events that can still be replayed, oldest first."""
-        return tuple(self._events)
+        if not self._latest:
+            return tuple(self._events)
+        return tuple(sorted([*self._events, *self._latest.values()], key=lambda event: event.id))
 
     @property
     def subscribers(self) -> int:

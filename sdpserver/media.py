@@ -7,13 +7,17 @@ import enum
 import errno
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import structlog
 
 from . import _media
 from .config import Config
+from .dtmf import event_code
 from .errors import Unavailable
-from .sdp import Codec, Direction
+from .quality import LegQuality
+from .sdp import Codec, Direction, OpusReceiver
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +33,8 @@ class LegEvent(enum.Enum):
     FIRST_RTP_SENT = _media.FIRST_RTP_SENT
     MEDIA_TIMEOUT = _media.MEDIA_TIMEOUT
     FAILED = _media.FAILED
+    DTMF = _media.DTMF
+    PLAY_ENDED = _media.PLAY_ENDED
 
 
 LegListener = Callable[[LegEvent, bytes], None]
@@ -43,6 +49,10 @@ class MediaLeg:
         self.worker = worker
         self.on_event: LegListener | None = None
         self._closed = False
+        self._codecs: tuple[str, ...] = ()
+        self._plays: dict[str, Callable[[], object]] = {}
+        self._last_play = 0
+        self._quality = LegQuality()
 
     @property
     def closed(self) -> bool:
@@ -51,6 +61,21 @@ class MediaLeg:
     def set_codecs(self, codecs: Sequence[Codec], *, ptime_ms: int = 20) -> None:
         """The negotiated formats, the preferred one first."""
         self.plane.engine.set_codecs(self.id, [codec.as_entry() for codec in codecs], ptime_ms)
+        self._codecs = tuple(codec.name for codec in codecs)
+        opus = next((OpusReceiver.parse(codec.remote_fmtp) for codec in codecs if codec.name == "opus"), None)
+        if opus is not None:
+            self.plane.engine.set_opus_receiver(
+                self.id,
+                max_playback_rate_hz=opus.max_playback_rate_hz,
+                max_average_bitrate_bps=opus.max_average_bitrate_bps,
+                use_inband_fec=opus.use_inband_fec,
+                use_dtx=opus.use_dtx,
+            )
+
+    @property
+    def codec(self) -> str:
+        """What it receives, or before the first packet what it prefers; empty: not negotiated."""
+        return self.stats["codec_received"] or next(iter(self._codecs), "")
 
     def set_direction(self, direction: Direction) -> None:
         """From our side."""
@@ -63,23 +88,84 @@ class MediaLeg:
         else:
             self.plane.engine.set_source_leg(self.id, source.id)
 
-    def send_tone(self, frequencies_hz: Sequence[float], cadence_ms: Sequence[int] = ()) -> None:
+    def send_tone(
+        self, frequencies_hz: Sequence[float], cadence_ms: Sequence[int] = (), modulation_hz: float = 0.0
+    ) -> None:
         """Send a tone; no frequencies: silence."""
-        self.plane.engine.set_source_tone(self.id, frequencies_hz, cadence_ms)
+        self.plane.engine.set_source_tone(self.id, frequencies_hz, cadence_ms, modulation_hz=modulation_hz)
+
+    def set_srtp(self, profile: _media.SrtpProfile, *, send_key: bytes, receive_key: bytes) -> None:
+        """Keys that have not changed are not to be set again: packet numbers start anew with them."""
+        self.plane.engine.set_srtp(self.id, profile, send_key, receive_key)
+
+    def send_sound(self, sound: _media.Sound, *, loop: bool = False) -> None:
+        """Send a sound; once it is over, nothing."""
+        self.plane.engine.set_source_sound(self.id, sound, loop)
+
+    def play_sound(self, sound: _media.Sound, *, loop: bool = False, on_end: Callable[[], object]) -> None:
+        """Send a sound in place of all else, from when the leg can send. `on_end` is called when it is over, stopped or
+        replaced, but not by the end of the leg."""
+        self.plane.engine.play_sound(self.id, sound, loop, tag=self._begin_play(on_end))
+
+    def play_tone(
+        self, frequencies_hz: Sequence[float], cadence_ms: Sequence[int], *, rounds: int, on_end: Callable[[], object]
+    ) -> None:
+        """The same with so many rounds of a tone."""
+        tag = self._begin_play(on_end)
+        self.plane.engine.play_tone(self.id, frequencies_hz, cadence_ms, rounds=rounds, tag=tag)
+
+    def stop_playing(self) -> None:
+        """What is played, if anything."""
+        self.plane.engine.stop_playing(self.id)
+
+    def _begin_play(self, on_end: Callable[[], object]) -> str:
+        self._last_play += 1
+        self._plays[tag := str(self._last_play)] = on_end
+        return tag
+
+    def handle(self, event: LegEvent, data: bytes) -> None:
+        """Called by the plane."""
+        if event is LegEvent.PLAY_ENDED:
+            if (on_end := self._plays.pop(data.decode(), None)) is not None:
+                on_end()
+        elif self.on_event is not None:
+            self.on_event(event, data)
 
     def set_timeouts(self, *, ice_timeout_s: float = 0.0, media_timeout_s: float = 0.0) -> None:
         """0: never. Counting starts anew."""
         self.plane.engine.set_timeouts(self.id, ice_timeout_s, media_timeout_s)
 
+    def press(self, digits: str, *, duration_ms: int, gap_ms: int, in_band: bool = False) -> None:
+        """Press keys toward the leg's peer, after those that wait, as event packets or as tones.
+
+        :raises OverflowError: too many would wait; none of them is taken.
+        """
+        events = [event_code(digit) for digit in digits]
+        self.plane.engine.send_presses(self.id, events, duration_ms, gap_ms, in_band=in_band)
+
+    def detect_inband_presses(self, enabled: bool) -> None:
+        """Find presses in the audio too; this decodes all of it."""
+        self.plane.engine.detect_inband_presses(self.id, enabled)
+
     @property
     def stats(self) -> _media.LegStats:
         return self.plane.engine.leg_stats(self.id)
+
+    @property
+    def quality(self) -> dict[str, Any]:
+        """Loss, jitter, round trip, bursts and MOS by direction, as a session's JSON has them."""
+        return self._quality.describe(self.stats)
+
+    def report_quality(self) -> dict[str, Any]:
+        """As `quality`, with the loss since the last report."""
+        return self._quality.report(self.stats)
 
     def close(self) -> None:
         """Free the leg and its sockets. Idempotent."""
         if not self._closed:
             self._closed = True
             self.on_event = None
+            self._plays.clear()
             self.plane.forget(self)
 
 
@@ -97,9 +183,6 @@ class WebRtcMediaLeg(MediaLeg):
     def send_dtls(self, datagram: bytes) -> None:
         self.plane.engine.send_dtls(self.id, datagram)
 
-    def set_srtp(self, profile: _media.SrtpProfile, *, send_key: bytes, receive_key: bytes) -> None:
-        self.plane.engine.set_srtp(self.id, profile, send_key, receive_key)
-
 
 class RtpMediaLeg(MediaLeg):
     """A leg with a socket pair of its own; `port` is its RTP port, RTCP is on the next one."""
@@ -108,9 +191,83 @@ class RtpMediaLeg(MediaLeg):
         super().__init__(plane, leg_id, worker)
         self.port = port
 
+    def move(self, worker: int) -> None:
+        """To the worker of the leg that it is bridged to; what it sends and feeds goes along."""
+        self.plane.engine.move_rtp_leg(self.id, worker)
+        self.worker = worker
+
+    def clear_srtp(self) -> None:
+        """Plain RTP, which it is until `set_srtp`."""
+        self.plane.engine.clear_srtp(self.id)
+
     def set_remote(self, ip: str, rtp_port: int, rtcp_port: int, *, learn: bool) -> None:
         """Where to send, and whom to listen to."""
         self.plane.engine.set_rtp_remote(self.id, ip, rtp_port, rtcp_port, learn)
+
+
+class MediaRoom:
+    """A room of the media plane: each member hears all others. Who talks comes back to `on_talking` on the loop."""
+
+    def __init__(self, plane: MediaPlane, room_id: int, rate_hz: int) -> None:
+        self.plane = plane
+        self.id = room_id
+        self.rate_hz = rate_hz
+        self.on_talking: Callable[[MediaLeg, bool], None] | None = None
+
+    def join(self, leg: MediaLeg, *, says: int, hears: int, muted: bool) -> None:
+        """Have a leg in the room instead of where it was, or change its rules: bits of circles, as in `_media`."""
+        self.plane.engine.join_room(self.id, leg.id, says, hears, muted)
+
+    def leave(self, leg: MediaLeg) -> None:
+        """Idempotent."""
+        self.plane.engine.leave_room(self.id, leg.id)
+
+    @property
+    def levels(self) -> dict[int, float]:
+        """By the legs' ids, in dBov."""
+        return dict(self.plane.engine.room_levels(self.id))
+
+    def close(self) -> None:
+        """All leave. Idempotent."""
+        self.on_talking = None
+        self.plane.forget_room(self)
+
+
+class RecordingEvent(enum.Enum):
+    """What a recording reports; see the constants of `_media` for each one's data."""
+
+    STARTED = _media.RECORDING_STARTED
+    STOPPED = _media.RECORDING_STOPPED
+    FAILED = _media.RECORDING_FAILED
+
+
+class MediaRecording:
+    """A stereo file that is being written. After STOPPED or FAILED there is nothing more to it."""
+
+    def __init__(self, plane: MediaPlane, recording_id: int, on_event: Callable[[RecordingEvent, bytes], None]) -> None:
+        self.plane = plane
+        self.id = recording_id
+        self.on_event = on_event
+        self._stopped = False
+
+    def listen(self, *, left: MediaLeg | None, right: MediaLeg | None) -> None:
+        """What these legs receive is recorded from now on; None or a closed leg: silence."""
+        if self._stopped:
+            return
+        for channel, leg in enumerate((left, right)):
+            leg_id = 0 if leg is None or leg.closed else leg.id
+            self.plane.engine.set_recorded_leg(self.id, channel, leg_id)
+
+    def pause(self, paused: bool) -> None:
+        """While paused, there is silence in the file."""
+        if not self._stopped:
+            self.plane.engine.pause_recording(self.id, paused)
+
+    def stop(self) -> None:
+        """Idempotent."""
+        if not self._stopped:
+            self._stopped = True
+            self.plane.engine.stop_recording(self.id)
 
 
 class MediaPlane:
@@ -124,8 +281,17 @@ class MediaPlane:
             webrtc_port=webrtc.port,
             rtp_bind=media.rtp_bind,
             rtp_port_range=media.rtp_port_range,
+            io=media.io,
+            gather_ms=media.gather_ms,
+            opus_bitrate_bps=media.opus_bitrate_bps,
+            opus_complexity=media.opus_complexity,
+            opus_dtx=media.opus_dtx,
+            jitter_buffer_ms=media.jitter_buffer_ms,
         )
+        log.info("media plane", io=self.engine.build["io"], workers=self.engine.workers)
         self._legs: dict[int, MediaLeg] = {}
+        self._rooms: dict[int, MediaRoom] = {}
+        self._recordings: dict[int, MediaRecording] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
@@ -139,6 +305,7 @@ class MediaPlane:
             self._loop.remove_reader(self.engine.event_fd)
             self._loop = None
         self._legs.clear()
+        self._rooms.clear()
         self.engine.close()
 
     @property
@@ -179,6 +346,39 @@ class MediaPlane:
         self._legs[leg_id] = leg
         return leg
 
+    def create_room(self, *, worker: int, rate_hz: int) -> MediaRoom:
+        """A room without members, mixed on that worker at 8 or 16 kHz."""
+        room = MediaRoom(self, self.engine.create_room(worker, rate_hz), rate_hz)
+        self._rooms[room.id] = room
+        return room
+
+    def forget_room(self, room: MediaRoom) -> None:
+        """Called by `MediaRoom.close`."""
+        if self._rooms.pop(room.id, None) is not None:
+            self.engine.close_room(room.id)
+
+    def _talking(self, room_id: int, data: bytes) -> None:
+        leg_id, talking = map(int, data.split())
+        room, leg = self._rooms.get(room_id), self._legs.get(leg_id)
+        if room is not None and leg is not None and room.on_talking is not None:
+            room.on_talking(leg, bool(talking))
+
+    def start_recording(
+        self, path: Path, *, rate_hz: int, on_event: Callable[[RecordingEvent, bytes], None]
+    ) -> MediaRecording:
+        """Begin to write a file, whose channels are silent until `listen`. What becomes of it comes to `on_event`."""
+        recording_id = self.engine.start_recording(str(path), rate_hz)
+        recording = MediaRecording(self, recording_id, on_event)
+        self._recordings[recording_id] = recording
+        return recording
+
+    def _recording_event(self, recording_id: int, event: RecordingEvent, data: bytes) -> None:
+        recording = self._recordings[recording_id]
+        if event is not RecordingEvent.STARTED:
+            del self._recordings[recording_id]
+            recording.stop()  # one that failed is still known to the engine
+        recording.on_event(event, data)
+
     def forget(self, leg: MediaLeg) -> None:
         """Called by `MediaLeg.close`."""
         if self._legs.pop(leg.id, None) is not None:
@@ -186,11 +386,16 @@ class MediaPlane:
 
     def _deliver(self) -> None:
         for kind, leg_id, _time_ns, data in self.engine.drain():
+            if kind == _media.TALKING:
+                self._talking(leg_id, data)
+                continue
             leg = self._legs.get(leg_id)
-            if leg is None or leg.on_event is None:
-                continue  # closed while the event was on its way
             try:
-                leg.on_event(LegEvent(kind), data)
+                if leg is not None:
+                    leg.handle(LegEvent(kind), data)
+                elif leg_id in self._recordings:
+                    self._recording_event(leg_id, RecordingEvent(kind), data)
+                # Else closed while the event was on its way.
             except Exception:
                 # One leg's failure must not keep the others' events back.
                 log.exception("leg event failed", leg=leg_id, kind=kind)

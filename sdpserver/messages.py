@@ -7,8 +7,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from . import dtmf
+
 # Python's $ also matches before a line feed at the end; other dialects' does not, and takes the lookahead too.
 SessionId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~-]{1,128}$(?!\n)", min_length=1, max_length=128)]
+CallId = SessionId
+RoomName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~-]{1,64}$(?!\n)", min_length=1, max_length=64)]
 CandidateText = Annotated[str, Meta(max_length=1024)]
 
 
@@ -117,6 +121,98 @@ class CloseRequest(Request):
 class CloseResponse(Response):
     session_id: str
     status: Literal["closed"] = "closed"
+
+
+class DtmfRequest(Request):
+    """POST /api/call/dtmf: keys pressed one after the other, toward `leg`. Without `method`: what its peer takes."""
+
+    callId: CallId
+    digits: Annotated[str, Meta(extra_json_schema={"pattern": f"^[0-9A-Da-d*#]{{1,{dtmf.MAX_DIGITS}}}$"})]
+    durationMs: Annotated[int, Meta(ge=dtmf.MIN_MS, le=dtmf.MAX_DURATION_MS)] = dtmf.DEFAULT_DURATION_MS
+    gapMs: Annotated[int, Meta(ge=dtmf.MIN_MS, le=dtmf.MAX_GAP_MS)] = dtmf.DEFAULT_GAP_MS
+    method: Literal["rfc4733", "info", "inband"] | None = None
+    leg: Literal["sip", "webrtc"] = "sip"
+
+
+class PlayRequest(Request):
+    """POST /api/call/play: a file of `[media] sounds_dir`, heard by one leg or both; or `stop` what is played."""
+
+    callId: CallId
+    file: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    leg: Literal["webrtc", "sip", "both"] = "webrtc"
+    loop: bool = False
+    stop: bool = False
+
+
+class RecordRequest(Request):
+    """POST /api/call/record. `pause`: silence in the file until it is false again. `tone`: whether both legs hear a
+    beep at the start; left out: as `[media] record_tone` has it."""
+
+    callId: CallId
+    record: bool
+    pause: bool | None = None
+    tone: bool | None = None
+
+
+class RecordResponse(Response):
+    """Where the call's recording is, and what it does."""
+
+    callId: str
+    status: Literal["starting", "recording", "paused", "stopping", "stopped", "failed"]
+    path: str
+
+
+class CallStatus(Response):
+    """What became of an order for a call: taken, carried out, or about to be."""
+
+    callId: str
+    status: str
+
+
+class MuteRequest(Request):
+    """POST /api/call/mute: what comes from `leg` is silence to all others."""
+
+    callId: CallId
+    mute: bool
+    leg: Literal["webrtc", "sip"] = "webrtc"
+
+
+class ConferenceRequest(Request):
+    """POST /api/call/conference. Without `room`: one with a new name."""
+
+    callIds: Annotated[list[CallId], Meta(min_length=1, max_length=28)]
+    room: RoomName | None = None
+
+
+class ConferenceStatus(Response):
+    room: str
+    callIds: list[str]
+
+
+class SuperviseRequest(Request):
+    """POST /api/call/supervise. `sessionId`: of the supervisor's own session, to a built-in destination."""
+
+    callId: CallId
+    sessionId: SessionId
+    mode: Literal["listen", "whisper", "barge", "none"]
+
+
+class RoomMember(Request):
+    """POST /api/rooms/{room}/mute and so on."""
+
+    member: Annotated[str, Meta(min_length=1, max_length=160)]
+
+
+class RoomStatus(Response):
+    room: str
+    member: str
+    status: Literal["muted", "unmuted", "kicked"]
+
+
+class RoomList(Response):
+    """GET /api/rooms: the rooms that the caller has a call in, or all with the scope `supervise`, oldest first."""
+
+    rooms: list[dict[str, Any]]
 
 
 class IceServerInfo(Response, omit_defaults=True):

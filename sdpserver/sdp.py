@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,11 @@ MAX_MEDIA = 16
 MAX_SSRC = 64
 MAX_CANDIDATES = 64
 TELEPHONE_EVENT = "telephone-event"
+
+
+DEFAULT_PTIME_MS = 20
+MIN_PTIME_MS, MAX_PTIME_MS = 10, 60
+"""What the media plane sends, in steps of 10."""
 
 
 class Direction(enum.Enum):
@@ -62,6 +68,8 @@ class Codec:
     send_payload_type: int
     channels: int = 1
     fmtp: str = ""
+    remote_fmtp: str = ""
+    """The peer's own: how it wants to receive (RFC 3264 section 6.1)."""
 
     @property
     def is_telephone_event(self) -> bool:
@@ -81,6 +89,36 @@ class Codec:
         return (self.name, self.clock_rate_hz, self.send_payload_type, self.payload_type)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpusReceiver:
+    """How a peer wants to get Opus, by its a=fmtp (RFC 7587 section 6.1). We always send mono, which it must take."""
+
+    max_playback_rate_hz: int = 48000
+    max_average_bitrate_bps: int = 510_000
+    use_inband_fec: bool = False
+    use_dtx: bool = False
+    min_ptime_ms: int = 0
+
+    @classmethod
+    def parse(cls, fmtp: str) -> OpusReceiver:
+        """Unknown parameters and values out of range are as if they were not there."""
+        pairs = (item.partition("=") for item in fmtp.split(";"))
+        values = {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+        def number(name: str, least: int, most: int, default: int) -> int:
+            text = values.get(name, "")
+            value = int(text) if re.fullmatch(r"\d{1,7}", text, re.ASCII) else -1
+            return value if least <= value <= most else default
+
+        return cls(
+            max_playback_rate_hz=number("maxplaybackrate", 8000, 48000, 48000),
+            max_average_bitrate_bps=number("maxaveragebitrate", 6000, 510_000, 510_000),
+            use_inband_fec=number("useinbandfec", 0, 1, 0) == 1,
+            use_dtx=number("usedtx", 0, 1, 0) == 1,
+            min_ptime_ms=number("minptime", 3, 120, 0),
+        )
+
+
 def _codec(name: str, clock_rate_hz: int, payload_type: int, channels: int = 1, fmtp: str = "") -> Codec:
     return Codec(
         name=name,
@@ -98,6 +136,7 @@ AUDIO_CODECS: dict[str, Codec] = {
     "PCMU": _codec("PCMU", 8000, 0),
     "PCMA": _codec("PCMA", 8000, 8),
     "opus": _codec("opus", 48000, 111, channels=2, fmtp=OPUS_FMTP),
+    "G722": _codec("G722", 8000, 9),  # of 16 kHz, whatever its RTP clock says (RFC 3551 section 4.5.2)
 }
 """The audio codecs that the media plane speaks, by the name used in the configuration and in `call.codecs`."""
 
@@ -119,6 +158,20 @@ def with_telephone_events(codecs: Sequence[Codec]) -> list[Codec]:
     """The codecs and one telephone-event for each of their clock rates (RFC 4733 section 2.6)."""
     rates = dict.fromkeys(codec.clock_rate_hz for codec in codecs if not codec.is_telephone_event)
     return [*codecs, *(TELEPHONE_EVENTS[rate] for rate in rates if rate in TELEPHONE_EVENTS)]
+
+
+def milliseconds(text: str | None) -> int:
+    """The value of a=ptime and the like, 0 for what is none; a fraction is cut off."""
+    match = re.fullmatch(r"(\d{1,4})(?:\.\d+)?", text or "", re.ASCII)
+    return int(match[1]) if match else 0
+
+
+def packet_time_ms(*, wanted_ms: int = 0, shortest_ms: int = 0, longest_ms: int = 0) -> int:
+    """How long our packets are for a peer that wishes so; 0: it did not say. The longest that it takes comes first."""
+    wanted = max(wanted_ms or DEFAULT_PTIME_MS, shortest_ms)
+    if longest_ms:
+        wanted = min(wanted, longest_ms)
+    return min(max(wanted // 10 * 10, MIN_PTIME_MS), MAX_PTIME_MS)
 
 
 def check_limits(sdp: str) -> None:

@@ -21,6 +21,15 @@ namespace nb = nanobind;
 using namespace nb::literals;
 
 namespace sdpserver {
+
+// Of the other files in this folder.
+void register_dtmf(nb::module_& module);
+void register_playout(nb::module_& module);
+void register_reception(nb::module_& module);
+void register_packet_loop(nb::module_& module);
+void register_room(nb::module_& module);
+void register_sound(nb::module_& module);
+
 namespace {
 
 ConstBytes octets_of(const nb::bytes& bytes) { return {reinterpret_cast<const uint8_t*>(bytes.c_str()), bytes.size()}; }
@@ -55,9 +64,11 @@ SrtpSessionKeys session_keys(const nb::bytes& encryption, const nb::bytes& authe
 class Cipher {
    public:
     Cipher(std::string_view profile, const nb::bytes& encryption, const nb::bytes& authentication,
-           const nb::bytes& salt)
-        : seal_(profile_of(profile), session_keys(encryption, authentication, salt), SrtpCipher::Use::encrypt),
-          open_(profile_of(profile), session_keys(encryption, authentication, salt), SrtpCipher::Use::decrypt) {}
+           const nb::bytes& salt, bool own_gcm)
+        : seal_(profile_of(profile), session_keys(encryption, authentication, salt), SrtpCipher::Use::encrypt,
+                own_gcm && AesGcm::available()),
+          open_(profile_of(profile), session_keys(encryption, authentication, salt), SrtpCipher::Use::decrypt,
+                own_gcm && AesGcm::available()) {}
 
     nb::bytes seal(const nb::bytes& plain, uint64_t index) {
         std::vector<uint8_t> packet(plain.size() + kMaxSrtpOverhead);
@@ -122,11 +133,17 @@ nb::dict sizes() {
 
 NB_MODULE(_media_testing, module) {
     using namespace sdpserver;
+    register_dtmf(module);
+    register_packet_loop(module);
+    register_playout(module);
+    register_reception(module);
+    register_room(module);
+    register_sound(module);
     module.def("derive", &derive, "profile"_a, "master"_a);
     module.def("sizes", &sizes);
     nb::class_<Cipher>(module, "Cipher")
-        .def(nb::init<std::string_view, const nb::bytes&, const nb::bytes&, const nb::bytes&>(), "profile"_a,
-             "encryption"_a, "authentication"_a, "salt"_a)
+        .def(nb::init<std::string_view, const nb::bytes&, const nb::bytes&, const nb::bytes&, bool>(), "profile"_a,
+             "encryption"_a, "authentication"_a, "salt"_a, "own_gcm"_a = true)
         .def("seal", &Cipher::seal, "plain"_a, "index"_a)
         .def("open", &Cipher::open, "sealed"_a, "index"_a);
     nb::class_<SrtpSender>(module, "Sender")

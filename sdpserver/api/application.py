@@ -1,4 +1,4 @@
-"""The ASGI application: the routes of sections 1 and 2 of the wire contract around the sessions."""
+"""The ASGI application: the routes of the wire contract around the sessions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sdpserver.config import Config
 from sdpserver.errors import Unavailable
 from sdpserver.messages import Health, Ready
 
-from . import openapi, webrtc_routes
+from . import call_routes, openapi, room_routes, webrtc_routes
 from .credentials import Credentials
 from .gate import Gate
 from .ice_servers import IceServers
@@ -64,6 +64,8 @@ def _routes() -> list[BaseRoute]:
         Route("/openapi.json", _fixed(openapi.document(), "application/json"), methods=["GET"]),
         Route("/docs", _fixed(DOCS_PAGE.read_bytes(), "text/html; charset=utf-8", DOCS_POLICY), methods=["GET"]),
         *webrtc_routes.ROUTES,
+        *call_routes.ROUTES,
+        *room_routes.ROUTES,
     ]
 
 

@@ -12,9 +12,9 @@ _STATUS = {
     400: "The body, the SDP or the destination is wrong.",
     401: "No or wrong credentials.",
     403: "The credential, the page's origin or the host name may not.",
-    404: "No such session.",
+    404: "No such session, call, room or member.",
     408: "The body did not come within 10 s.",
-    409: "`session_exists`: the session_id is taken and resume_token is not its own.",
+    409: "The session_id is taken and resume_token is not its own (`session_exists`); or the call's state forbids it.",
     413: "The body has more than 256 KiB.",
     415: "The body is not application/json.",
     500: "A bug in the server, logged with request_id.",
@@ -61,6 +61,67 @@ _ROUTES: tuple[tuple[str, str, str, Any, Any, tuple[int, ...]], ...] = (
         None,
         "text/event-stream",
         (400, 401, 404),
+    ),
+    (
+        "/api/call/dtmf",
+        "post",
+        "Press keys on one of the caller's own calls",
+        messages.DtmfRequest,
+        messages.CallStatus,
+        (400, 401, 404, 409, *_BODY),
+    ),
+    (
+        "/api/call/conference",
+        "post",
+        "Put the caller's own calls into one room, where all of their sides hear each other",
+        messages.ConferenceRequest,
+        messages.ConferenceStatus,
+        (400, 401, 404, 409, *_BODY, 503),
+    ),
+    (
+        "/api/call/supervise",
+        "post",
+        "Listen to a call, whisper to its browser's side, or join it",
+        messages.SuperviseRequest,
+        messages.CallStatus,
+        (400, 401, 404, 409, *_BODY, 503),
+    ),
+    (
+        "/api/call/mute",
+        "post",
+        "Let the others hear silence instead of one side of a call",
+        messages.MuteRequest,
+        messages.CallStatus,
+        (400, 401, 404, 409, *_BODY),
+    ),
+    ("/api/rooms", "get", "Conferences", None, messages.RoomList, (401,)),
+    ("/api/rooms/{room}", "get", "One conference: its members and who talks", None, dict[str, Any], (401, 404)),
+    *(
+        (
+            f"/api/rooms/{{room}}/{action}",
+            "post",
+            f"{action.capitalize()} a member of a conference",
+            messages.RoomMember,
+            messages.RoomStatus,
+            (400, 401, 404, *_BODY),
+        )
+        for action in ("mute", "unmute", "kick")
+    ),
+    (
+        "/api/call/play",
+        "post",
+        "Play a sound into one of the caller's own calls, or stop it",
+        messages.PlayRequest,
+        messages.CallStatus,
+        (400, 401, 404, 409, *_BODY),
+    ),
+    (
+        "/api/call/record",
+        "post",
+        "Record a call: begin, pause, resume, stop",
+        messages.RecordRequest,
+        messages.RecordResponse,
+        (400, 401, 404, 409, *_BODY, 503),
     ),
     ("/health", "get", "Whether the process lives", None, messages.Health, ()),
     ("/api/health", "get", "As /health", None, messages.Health, ()),
@@ -115,8 +176,9 @@ def _operation(path: str, method: str, summary: str, request: Any, response: Any
         answers["204"] = {"description": "The session is closed and all of its events have been read."}
     for status in sorted({403, 500, *errors}):
         answers[str(status)] = {"description": _STATUS[status], "content": error}
+    name = path.title().replace("/", "").replace("-", "")
     operation: dict[str, Any] = {
-        "operationId": f"{method}{path.title().replace('/', '').replace('-', '').replace('{Session_Id}', 'ById')}",
+        "operationId": method + name.replace("{Session_Id}", "ById").replace("{Room}", "ByName"),
         "summary": summary,
         "responses": answers,
     }
@@ -125,6 +187,8 @@ def _operation(path: str, method: str, summary: str, request: Any, response: Any
     parameters = []
     if "{session_id}" in path:
         parameters.append({"name": "session_id", "in": "path", "required": True, "schema": _schema(messages.SessionId)})
+    if "{room}" in path:
+        parameters.append({"name": "room", "in": "path", "required": True, "schema": _schema(messages.RoomName)})
     if path.endswith("/events"):
         parameters.append({"name": "Last-Event-ID", "in": "header", "schema": {"type": "integer", "minimum": 0}})
     if parameters:

@@ -22,44 +22,27 @@ from sdpserver.messages import (
     OfferRequest,
     SessionList,
 )
-from sdpserver.session import Sessions, routing
+from sdpserver.session import routing
 
 from . import bodies
-from .credentials import ANONYMOUS, Credentials, Principal
+from .credentials import ANONYMOUS, Principal
 from .failures import ClientDisconnected
 from .ice_servers import IceServers
+from .requests import body_of, principal_of, sessions_of
 from .responses import json_response
 from .server_sent_events import EventStream, last_event_id
 
 T = TypeVar("T")
-Body = TypeVar("Body", bound=msgspec.Struct)
-
-
-def _sessions(request: Request) -> Sessions:
-    return cast(Sessions, request.app.state.sessions)
-
-
-def _principal(request: Request, scope: str = "session") -> Principal:
-    credentials = cast(Credentials, request.app.state.credentials)
-    principal = credentials.principal(request.scope["headers_by_name"])
-    principal.require(scope)
-    return principal
-
-
-async def _body(request: Request, type_: type[Body]) -> Body:
-    headers = request.scope["headers_by_name"]
-    bodies.check_content_type(headers)
-    return bodies.decode(await bodies.read(request.receive, headers), type_)
 
 
 async def offer(request: Request) -> Response:
     """POST /webrtc/offer."""
-    principal = _principal(request)
-    message = await _body(request, OfferRequest)
+    principal = principal_of(request)
+    message = await body_of(request, OfferRequest)
     bodies.check_metadata(message.metadata)
     if "call" not in principal.scopes and message.resume_token is None:
         _check_stays_here(request, message, principal)
-    sessions = _sessions(request)
+    sessions = sessions_of(request)
     answering = sessions.offer(message, owner=principal.name)
     if message.call is None or message.call.wait_for == "none":
         return json_response(await answering)
@@ -67,9 +50,9 @@ async def offer(request: Request) -> Response:
 
 
 def _check_stays_here(request: Request, message: OfferRequest, principal: Principal) -> None:
-    """A caller without the scope `call` may talk to the built-in destinations, not dial."""
+    """A caller without the scope `call` may talk to the built-in destinations, not to others."""
     destination = routing.resolve(request.app.state.config, message.call, message.metadata)
-    if destination.trunk is not None:
+    if destination.trunk is not None or destination.room is not None:
         principal.require("call")
 
 
@@ -96,10 +79,10 @@ async def _disconnected(receive: Receive) -> None:
 
 async def ice_candidate(request: Request) -> Response:
     """POST /webrtc/ice-candidate."""
-    principal = _principal(request)
-    message = await _body(request, IceCandidateRequest)
+    principal = principal_of(request)
+    message = await body_of(request, IceCandidateRequest)
     candidates = _candidates(message)
-    _sessions(request).add_candidates(message.session_id, candidates, owner=principal.name)
+    sessions_of(request).add_candidates(message.session_id, candidates, owner=principal.name)
     return json_response(IceCandidateResponse(session_id=message.session_id))
 
 
@@ -116,35 +99,35 @@ def _candidates(message: IceCandidateRequest) -> list[IceCandidate | None]:
 
 async def close(request: Request) -> Response:
     """POST /webrtc/close."""
-    principal = _principal(request)
-    message = await _body(request, CloseRequest)
-    await _sessions(request).close(message.session_id, message.reason, owner=principal.name)
+    principal = principal_of(request)
+    message = await body_of(request, CloseRequest)
+    await sessions_of(request).close(message.session_id, message.reason, owner=principal.name)
     return json_response(CloseResponse(session_id=message.session_id))
 
 
 async def ice_servers(request: Request) -> Response:
     """GET /iceservers. Needs a credential once the list has credentials in it."""
     servers = cast(IceServers, request.app.state.ice_servers)
-    principal = _principal(request) if servers.has_credentials else ANONYMOUS
+    principal = principal_of(request) if servers.has_credentials else ANONYMOUS
     return json_response(await servers.list_for(principal.name))
 
 
 async def list_sessions(request: Request) -> Response:
     """GET /webrtc/sessions."""
-    return json_response(SessionList(sessions=_sessions(request).describe(owner=_principal(request).name)))
+    return json_response(SessionList(sessions=sessions_of(request).describe(owner=principal_of(request).name)))
 
 
 async def describe_session(request: Request) -> Response:
     """GET /webrtc/sessions/{id}."""
-    principal = _principal(request)
-    return json_response(_sessions(request).describe_one(request.path_params["session_id"], owner=principal.name))
+    principal = principal_of(request)
+    return json_response(sessions_of(request).describe_one(request.path_params["session_id"], owner=principal.name))
 
 
 async def session_events(request: Request) -> Response:
     """GET /webrtc/sessions/{id}/events."""
-    principal = _principal(request)
+    principal = principal_of(request)
     session_id, after_id = request.path_params["session_id"], last_event_id(request)
-    return EventStream(_sessions(request).subscribe(session_id, owner=principal.name, after_id=after_id))
+    return EventStream(sessions_of(request).subscribe(session_id, owner=principal.name, after_id=after_id))
 
 
 ROUTES: list[BaseRoute] = [

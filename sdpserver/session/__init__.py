@@ -1,5 +1,6 @@
 """Sessions: what a client opened with an offer, and everything that belongs to it."""
 
 from .registry import Sessions
+from .session import Session
 
-__all__ = ["Sessions"]
+__all__ = ["Session", "Sessions"]

@@ -7,21 +7,28 @@ import contextlib
 import hmac
 import secrets
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import structlog
 
+from sdpserver._media import Sound
 from sdpserver.config import Config
-from sdpserver.errors import BadRequest, Conflict, NotFound, SdpServerError, Unavailable
+from sdpserver.errors import ClientError, ConfigError, Conflict, NotFound, SdpServerError, Unavailable
 from sdpserver.events import Subscription
 from sdpserver.media import MediaPlane
 from sdpserver.messages import CallOptions, IceCandidate, OfferRequest, OfferResponse
+from sdpserver.recording import RecordingFolder
 from sdpserver.sdp import Codec, audio_codecs
 from sdpserver.sip import SipEndpoint
+from sdpserver.sounds import Sounds
 from sdpserver.webrtc import WebRtcPlane, parse_offer
 
 from . import routing
-from .far_end import create_far_end
+from .conferences import Conferences
+from .far_ends import create_far_end
+from .playback import PlaybackFarEnd
+from .quality_reports import QualityReports
 from .session import Session
 from .states import CallState
 
@@ -30,6 +37,9 @@ log = structlog.get_logger(__name__)
 RETRY_AFTER_S = 5
 CLOSE_ALL_S = 3.0
 MAX_CLOSED = 10_000
+NARROWBAND_HZ = 8000
+WIDEBAND = ("opus", "G722")
+MEBIBYTE = 1 << 20
 
 _WAIT_FOR = {
     "early": frozenset({CallState.EARLY, CallState.ANSWERED}),
@@ -45,12 +55,18 @@ class Sessions:
         self._media = media
         self._webrtc = webrtc
         self._sip = sip
+        self.conferences = Conferences(config, media)
+        self.sounds = Sounds(Path(config.media.sounds_dir), cache_octets=config.media.sounds_cache_mb * MEBIBYTE)
+        self._recordings = RecordingFolder(Path(config.media.recordings_dir))
+        self._hold_music: Sound | None = None
         self._open: dict[str, Session] = {}
         self._closed: dict[str, Session] = {}
+        self._calls: dict[str, Session] = {}  # those of both tables, by call_id
         self._forget: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self._created = 0
+        self._quality_reports = QualityReports()
 
     # -- requests
 
@@ -61,6 +77,7 @@ class Sessions:
 
         :raises SdpServerError: as section 2 of the contract lists; nothing is left behind then.
         """
+        sound = await self._sound_for(request)
         if request.session_id is not None and request.session_id in self._open:
             return await self._resume(request, owner=owner)
         if request.resume_token is not None:
@@ -68,7 +85,7 @@ class Sessions:
         session_id = request.session_id or secrets.token_urlsafe(12)
         if (old := self._closed.get(session_id)) is not None and old.owner != owner:
             raise Conflict("this session_id is taken", reason="session_exists", session_id=session_id)
-        session = self._create(request, session_id=session_id, owner=owner)
+        session = self._create(request, session_id=session_id, owner=owner, sound=sound)
         try:
             await session.wait_dialled()
             if (states := _WAIT_FOR.get(session.options.wait_for)) is not None:
@@ -85,11 +102,16 @@ class Sessions:
             session.close("internal_error")
             raise
 
-    def _create(self, request: OfferRequest, *, session_id: str, owner: str) -> Session:
+    async def _sound_for(self, request: OfferRequest) -> Sound | None:
+        """What a new session to playback/<file> plays, before anything is answered."""
+        if request.session_id in self._open or request.resume_token is not None:
+            return None
+        destination = routing.resolve(self._config, request.call, request.metadata)
+        return await self.sounds.load(destination.sound) if destination.sound else None
+
+    def _create(self, request: OfferRequest, *, session_id: str, owner: str, sound: Sound | None) -> Session:
         self._refuse_if_full()
         options = request.call or CallOptions()
-        if options.record:
-            raise BadRequest("call.record: recording is not supported by this version", reason="not_supported")
         destination = routing.resolve(self._config, options, request.metadata)
         offer = parse_offer(request.sdp.sdp)
         session = Session(
@@ -99,25 +121,34 @@ class Sessions:
             options=options,
             metadata=request.metadata,
             config=self._config,
+            quality_reports=self._quality_reports,
+            recordings=self._recordings,
         )
         leg = self._webrtc.create_leg(offer, codecs=self._browser_codecs(destination, options))
         try:
             session.open(
                 leg,
-                lambda leg: create_far_end(
-                    destination,
-                    session,
-                    config=self._config,
-                    options=options,
-                    media=self._media,
-                    sip=self._sip,
-                    leg=leg,
+                lambda leg: (
+                    PlaybackFarEnd(destination, session, sound)
+                    if sound is not None
+                    else create_far_end(
+                        destination,
+                        session,
+                        config=self._config,
+                        options=options,
+                        media=self._media,
+                        sip=self._sip,
+                        rooms=self.conferences.rooms,
+                        leg=leg,
+                        hold_music=self._hold_music,
+                    )
                 ),
             )
         except BaseException:
             leg.media.close()
             raise
         self._open[session_id] = session
+        self._calls[session.call_id] = session
         self._drop_closed(session_id)
         self._created += 1
         task = asyncio.get_running_loop().create_task(self._run(session), name=f"session {session_id}")
@@ -126,11 +157,17 @@ class Sessions:
         return session
 
     def _browser_codecs(self, destination: routing.Destination, options: CallOptions) -> list[Codec]:
-        """What the answer to the browser lists: `call.codecs` alone, else the trunk's codecs and then all others."""
+        """What the answer to the browser lists: `call.codecs` alone, else the trunk's codecs and then all others.
+
+        A wideband conference would rather have wideband codecs.
+        """
         if options.codecs:
             return audio_codecs(options.codecs)
+        codecs = self._config.media.codecs
+        if destination.room is not None and self._config.conference.rate_hz > NARROWBAND_HZ:
+            codecs = sorted(codecs, key=lambda name: name not in WIDEBAND)
         trunk_codecs = destination.trunk.codecs if destination.trunk else []
-        return audio_codecs([*trunk_codecs, *self._config.media.codecs])
+        return audio_codecs([*trunk_codecs, *codecs])
 
     def _refuse_if_full(self) -> None:
         if self._draining:
@@ -170,6 +207,7 @@ class Sessions:
     def _remember(self, session: Session) -> None:
         linger_s = self._config.session.linger_s
         if linger_s <= 0 or self._draining:
+            del self._calls[session.call_id]
             return
         while len(self._closed) >= MAX_CLOSED:
             self._drop_closed(next(iter(self._closed)))
@@ -178,7 +216,8 @@ class Sessions:
         self._forget[session.id] = loop.call_later(linger_s, self._drop_closed, session.id)
 
     def _drop_closed(self, session_id: str) -> None:
-        self._closed.pop(session_id, None)
+        if (session := self._closed.pop(session_id, None)) is not None:
+            del self._calls[session.call_id]
         if (timer := self._forget.pop(session_id, None)) is not None:
             timer.cancel()
 
@@ -186,6 +225,30 @@ class Sessions:
         session = self._open.get(session_id) or self._closed.get(session_id)
         if session is None or session.owner != owner:
             raise NotFound("no such session", reason="session_not_found", session_id=session_id)
+        return session
+
+    def find_call(self, call_id: str, *, owner: str | None) -> Session:
+        """The session of one of the caller's own calls; None: whoever's it is.
+
+        :raises NotFound: `call_not_found`.
+        :raises Conflict: `call_ended`, not longer than `linger_s` ago.
+        """
+        session = self._calls.get(call_id)
+        if session is None or owner not in (None, session.owner):
+            raise NotFound("no such call", reason="call_not_found")
+        if session.closed:
+            raise Conflict("the call has ended", reason="call_ended", session_id=session.id)
+        return session
+
+    def find_open(self, session_id: str, *, owner: str) -> Session:
+        """One of the caller's sessions that is not closed.
+
+        :raises NotFound: no such session.
+        :raises Conflict: `session_closed`.
+        """
+        session = self._find(session_id, owner)
+        if session.closed:
+            raise Conflict("the session was closed", reason="session_closed", session_id=session_id)
         return session
 
     def add_candidates(self, session_id: str, candidates: Sequence[IceCandidate | None], *, owner: str) -> None:
@@ -223,7 +286,16 @@ class Sessions:
     # -- life
 
     async def start(self) -> None:
-        """Ready for offers."""
+        """Ready for offers.
+
+        :raises ConfigError: `[media] hold_music` cannot be played.
+        """
+        await self._recordings.recover()
+        if music := self._config.media.hold_music:
+            try:
+                self._hold_music = await self.sounds.load(music)
+            except ClientError as exc:
+                raise ConfigError(f"[media] hold_music: {exc}") from exc
         self._draining = False
 
     async def stop(self) -> None:

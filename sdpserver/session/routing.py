@@ -12,8 +12,12 @@ from typing import Any
 from sdpserver.config import Config, Trunk
 from sdpserver.errors import BadRequest
 from sdpserver.messages import CallOptions
+from sdpserver.sounds import check_name
 
 MAX_DESTINATION_LENGTH = 256
+CONFERENCE = "conference/"
+_ROOM = re.compile(r"[A-Za-z0-9._~-]{1,64}")
+PLAYBACK = "playback/"
 
 
 class BuiltIn(enum.Enum):
@@ -26,10 +30,12 @@ class BuiltIn(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """`built_in`, or `trunk` with the `user` part to dial there. `uri` is what the client is told."""
+    """`built_in`, `room`, `sound`, or `trunk` with the `user` part to dial there. `uri` is what the client is told."""
 
     uri: str
     built_in: BuiltIn | None = None
+    room: str | None = None
+    sound: str = ""
     trunk: Trunk | None = None
     user: str = ""
 
@@ -38,7 +44,7 @@ def wanted(call: CallOptions | None, metadata: Mapping[str, Any], default: str) 
     """`call.to`, else `metadata.to`, else the conference `metadata.room_id`, else the default."""
     if call is not None and call.to:
         return call.to
-    for member, prefix in (("to", ""), ("room_id", "conference/")):
+    for member, prefix in (("to", ""), ("room_id", CONFERENCE)):
         value = metadata.get(member)
         if value is None:
             continue
@@ -46,6 +52,18 @@ def wanted(call: CallOptions | None, metadata: Mapping[str, Any], default: str) 
             raise BadRequest(f"metadata.{member} must be a string that names a destination", reason="bad_destination")
         return prefix + value
     return default
+
+
+def room_name(name: str) -> str:
+    """A room's name that may be one.
+
+    :raises BadRequest: `bad_destination`.
+    """
+    if not _ROOM.fullmatch(name):
+        raise BadRequest(
+            f"{name!r} is no name of a conference: 1 to 64 of A-Z a-z 0-9 . _ ~ -", reason="bad_destination"
+        )
+    return name
 
 
 @lru_cache(maxsize=256)
@@ -92,10 +110,11 @@ def resolve(config: Config, call: CallOptions | None, metadata: Mapping[str, Any
     if named is None:
         if to in {far_end.value for far_end in BuiltIn}:
             return Destination(uri=to, built_in=BuiltIn(to))
-        if to.startswith(("conference/", "playback/")):
-            raise BadRequest(
-                f"{to!r}: conferences and playback are not supported by this version", reason="bad_destination"
-            )
+        if to.startswith(CONFERENCE):
+            return Destination(uri=to, room=room_name(to.removeprefix(CONFERENCE)))
+        if to.startswith(PLAYBACK):
+            check_name(sound := to.removeprefix(PLAYBACK))
+            return Destination(uri=to, sound=sound)
     user, host = _split_uri(to)
     for route in config.routes:
         if (named is None or route.trunk == named) and _pattern(route.match).search(user):

@@ -8,18 +8,25 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
 import structlog
 
+from sdpserver._media import Sound
 from sdpserver.config import Config
-from sdpserver.errors import Conflict, PeerError, SdpServerError, SipRefused, SipTimeout
-from sdpserver.events import EventLog, SessionEvent
+from sdpserver.dtmf import DtmfOrder, LegName, Press
+from sdpserver.errors import Conflict, PeerError, SdpServerError, SipRefused, SipTimeout, Unavailable
+from sdpserver.events import EventLog
+from sdpserver.media import MediaLeg
 from sdpserver.messages import CallInfo, CallOptions, OfferResponse, SdpAnswer
+from sdpserver.recording import RecordingFolder
 from sdpserver.sip import http_status
 from sdpserver.webrtc import DataChannel, Offer, WebRtcEvent, WebRtcLeg
 
-from .far_end import CallEnd, FarEnd, SipFarEnd
+from .call_audio import CallAudio, Recording
+from .events_channel import EVENTS_CHANNEL, follow_events
+from .far_end import FAR, CallEnd, FarEnd
+from .quality_reports import QualityReports
 from .routing import BuiltIn, Destination
+from .sip_far_end import SipFarEnd
 from .states import CallState, MediaState, SessionState, check_transition, public_state
 
 log = structlog.get_logger(__name__)
@@ -32,8 +39,6 @@ LEG_CLOSE_S = 1.0
 
 DIAL_WAIT_S = 0.2
 """How long an answer waits for the INVITE to leave: that takes milliseconds, unless the trunk has to be looked up."""
-
-EVENTS_CHANNEL = "events"
 
 
 class Session:
@@ -48,6 +53,8 @@ class Session:
         options: CallOptions,
         metadata: dict[str, Any],
         config: Config,
+        quality_reports: QualityReports,
+        recordings: RecordingFolder,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.id = session_id
@@ -62,6 +69,7 @@ class Session:
         self.lock = asyncio.Lock()
         self.close_reason: str | None = None
         self._config = config
+        self._quality_reports = quality_reports
         self._loop = loop
         self._started = loop.time()
         self._ended: float | None = None
@@ -79,6 +87,13 @@ class Session:
         self._progress: list[asyncio.Future[None]] = []
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._final: dict[str, Any] | None = None
+        self.audio = CallAudio(
+            call_id=self.call_id,
+            folder=recordings,
+            record_tone=config.media.record_tone,
+            legs=self._media_legs,
+            emit=self.events.emit,
+        )
         self._log = log.bind(session_id=session_id, call_id=self.call_id)
         self.events.emit("offer")
 
@@ -87,11 +102,16 @@ class Session:
     def open(self, leg: WebRtcLeg, create_far_end: Callable[[WebRtcLeg], FarEnd]) -> None:
         """Take the browser's leg and make the far end; `run` then carries them."""
         self._leg = leg
-        leg.on_event = lambda event, detail: self._on_webrtc_event(leg, event, detail)
-        leg.on_channel = self._on_channel
+        self._listen_to(leg)
         self._far_end = create_far_end(leg)
         self._far_end.attach(leg)
         self._after("max_duration", self._config.session.max_duration_s, lambda: self.close("max_duration"))
+
+    def _listen_to(self, leg: WebRtcLeg) -> None:
+        leg.on_event = lambda event, detail: self._on_webrtc_event(leg, event, detail)
+        leg.on_channel = self._on_channel
+        if self._config.media.dtmf_inband_detection:
+            leg.media.detect_inband_presses(True)
 
     async def run(self) -> None:
         """Live until closed, then free everything. Raises nothing: a failure closes this session and no other."""
@@ -104,6 +124,7 @@ class Session:
                 dialling = group.create_task(self._dial(), name=f"dial {self.id}")
                 await self._closing.wait()
                 dialling.cancel()
+                await self.audio.finished()
                 self._final = self._describe()  # with the last figures of the legs
                 await self._close_leg(self._leg)
         except* Exception:
@@ -124,6 +145,7 @@ class Session:
             reason=reason,
             duration_s=self._duration_s,
             sip_status=self._end.sip_status if self._end else 0,
+            quality=self._quality(),
         )
         self._log.info("session closed", reason=reason, duration_s=self._duration_s)
         closed = self._closed_error()
@@ -133,6 +155,7 @@ class Session:
             self._dialled.exception()  # whoever waits sees it; nobody has to
         if self._far_end is not None:
             self._far_end.hangup(reason)
+        self.audio.close()
         self._closing.set()
 
     @property
@@ -220,6 +243,10 @@ class Session:
         if before != (now := self.state):
             self._log.debug("state", before=before, now=now)
             self.events.emit("state", state=now)
+            if now == "connected":
+                self._quality_reports.start(self)
+            else:
+                self._quality_reports.stop(self)
 
     # -- the call
 
@@ -251,9 +278,17 @@ class Session:
         self._set_call_state(state)
         self.events.emit(state.value, **detail)
         self._log.info(state.value, to=self.destination.uri)
+        if state is CallState.ANSWERED and self.options.record:
+            self._record()
         for waiter in self._progress:
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _record(self) -> None:
+        try:
+            self.audio.record()
+        except (Unavailable, Conflict) as exc:
+            self.events.emit("recording", state="failed", path=None, error=str(exc))
 
     def call_media_changed(self, detail: dict[str, Any]) -> None:
         self.events.emit("media_changed", **detail)
@@ -310,6 +345,84 @@ class Session:
             if not waiter.done():
                 waiter.set_exception(error)
 
+    # -- rooms
+
+    @property
+    def far_end(self) -> FarEnd | None:
+        """None once everything is freed."""
+        return self._far_end
+
+    def room_event(self, type_: str, **data: Any) -> None:
+        if not self.closed:
+            self.events.emit(type_, **data)
+
+    def room_talking(self, room: str | None, members: list[str]) -> None:
+        if not self.closed:
+            self.events.emit_latest("talking", room=room, members=members)
+
+    def room_dissolved(self) -> None:
+        if self._far_end is not None and self.destination.room is None:
+            self._far_end.leave_room("dissolved")
+
+    def mute(self, leg_name: str, muted: bool) -> None:
+        """What comes from this leg is heard by nobody; its peer is not told.
+
+        :raises Conflict: `no_such_leg`.
+        """
+        far_end = self._far_end
+        if far_end is None or leg_name not in far_end.media_legs:
+            raise Conflict(f"the call has no leg {leg_name!r}", reason="no_such_leg", session_id=self.id)
+        if (leg_name in far_end.muted) == muted:
+            return
+        far_end.mute(leg_name, muted)
+        if far_end.seat is None:  # else the room has told it
+            self.events.emit("muted", leg=leg_name, muted=muted)
+
+    # -- what the client does to the call
+
+    def send_dtmf(self, order: DtmfOrder) -> None:
+        """Press keys toward the far end or the browser, after those that are being pressed.
+
+        :raises Conflict: the leg cannot send them now; `reason` says why.
+        """
+        if self._leg is None or self._far_end is None:
+            raise self._closed_error()
+        try:
+            if order.leg == "sip":
+                self._far_end.send_dtmf(order)
+            else:
+                self._leg.press(order.digits, duration_ms=order.duration_ms, gap_ms=order.gap_ms, method=order.method)
+        except OverflowError as exc:
+            raise Conflict("too many presses wait to be sent", reason="too_many_presses", session_id=self.id) from exc
+        except Conflict as exc:
+            exc.session_id = self.id
+            raise
+        self._log.info("dtmf sent", leg=order.leg, digits=len(order.digits))
+
+    def call_pressed(self, press: Press) -> None:
+        self._pressed(press, "sip")
+
+    def _pressed(self, press: Press, leg: LegName) -> None:
+        self.events.emit("dtmf", digit=press.digit, duration_ms=press.duration_ms, leg=leg, method=press.method.value)
+
+    def play(self, legs: tuple[str, ...], file: str, sound: Sound, *, loop: bool) -> None:
+        """Have these legs hear a sound instead of the call.
+
+        :raises Conflict: `call_not_answered`: the far end is not there yet; `no_such_leg`: it has no leg.
+        """
+        if FAR in legs and self._call_state is not CallState.ANSWERED:
+            raise Conflict("the call is not answered", reason="call_not_answered", session_id=self.id)
+        self.audio.play(legs, file, sound, loop=loop)
+
+    def record(self, *, record: bool, pause: bool | None, tone: bool | None) -> Recording:
+        """Begin, pause, resume or stop the recording of an answered call.
+
+        :raises Conflict: `call_not_answered`, `not_recording`.
+        """
+        if self._call_state is not CallState.ANSWERED:
+            raise Conflict("the call is not answered", reason="call_not_answered", session_id=self.id)
+        return self.audio.order(record=record, pause=pause, tone=tone)
+
     # -- the browser's leg
 
     def answer(self) -> OfferResponse:
@@ -345,13 +458,13 @@ class Session:
             self.events.emit("renegotiated", direction=leg.direction.value)
             return None
         replacement = create_leg(leg.media.worker)
-        replacement.on_event = lambda event, detail: self._on_webrtc_event(replacement, event, detail)
-        replacement.on_channel = self._on_channel
+        self._listen_to(replacement)
         self._cancel("resume")
         self._leg = replacement
         if self._media_state is not MediaState.NEW:
             self._set_media_state(MediaState.NEW)
         far_end.attach(replacement)
+        self.audio.legs_changed()
         self._run_leg(replacement)
         self.events.emit("resumed")
         return leg
@@ -385,6 +498,11 @@ class Session:
                 self.events.emit("first_rtp_in", codec=detail)
             case WebRtcEvent.FIRST_RTP_SENT:
                 self.events.emit("first_rtp_out", codec=detail)
+            case WebRtcEvent.DTMF:
+                if (press := Press.of_media_plane(detail.encode())) is not None:
+                    self._pressed(press, "webrtc")
+                    if self._far_end is not None:
+                        self._far_end.browser_pressed(press)
             case WebRtcEvent.FAILED:
                 self._log.warning("dtls failed", error=detail)
                 self.events.emit("failed", error=detail)
@@ -400,22 +518,24 @@ class Session:
     def _on_channel(self, channel: DataChannel) -> None:
         self._log.debug("data channel", label=channel.label)
         if channel.label == EVENTS_CHANNEL:
-            self._follow(channel)
+            follow_events(channel, self.events)
         elif self.destination.built_in is BuiltIn.ECHO:
             channel.on_message = channel.send
 
-    def _follow(self, channel: DataChannel) -> None:
-        """Send the session's events, from the first one kept, as JSON texts."""
+    # -- quality
 
-        def forward(event: SessionEvent) -> None:
-            if channel.closed:
-                self.events.unlisten(forward)
-            else:
-                channel.send(orjson.dumps(event.as_json()).decode())
+    def _media_legs(self) -> dict[str, MediaLeg | None]:
+        """Of both sides, by the names that clients know; None: it has none (any more)."""
+        leg = None if self._leg is None or self._leg.media.closed else self._leg.media
+        return {"webrtc": leg, "sip": self._far_end.media if self._far_end else None}
 
-        for event in self.events.kept:
-            forward(event)
-        self.events.listen(forward)
+    def _quality(self) -> dict[str, Any]:
+        return {side: leg.quality if leg else None for side, leg in self._media_legs().items()}
+
+    def report_quality(self) -> None:
+        """Called by `QualityReports`, while connected."""
+        legs = self._media_legs().items()
+        self.events.emit_latest("quality", **{side: leg.report_quality() if leg else None for side, leg in legs})
 
     # -- what clients see
 
@@ -441,7 +561,12 @@ class Session:
             },
             "webrtc": None
             if leg is None
-            else {**leg.state_json(), "media": None if leg.media.closed else dict(leg.media.stats)},
+            else {
+                **leg.state_json(),
+                "media": None if leg.media.closed else dict(leg.media.stats),
+                "quality": None if leg.media.closed else leg.media.quality,
+            },
             "sip": self._far_end.describe() if self._far_end else None,
+            "recording": self.audio.describe(),
             "timeline": self.events.timeline,
         }

@@ -5,6 +5,7 @@ from .endpoint import SipEndpoint
 from .events import SipEvent, SipEventType
 from .offer_answer import LocalAudio, RemoteAudio
 from .reasons import http_status
+from .sdes import SrtpKeys
 
 __all__ = [
     "LocalAudio",
@@ -14,5 +15,6 @@ __all__ = [
     "SipEndpoint",
     "SipEvent",
     "SipEventType",
+    "SrtpKeys",
     "http_status",
 ]

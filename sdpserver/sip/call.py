@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
+from . import info
 from .events import SipEvent, SipEventType
 
 log = structlog.get_logger(__name__)
@@ -44,6 +45,7 @@ class SipCall:
         trunk: str,
         on_event: Callable[[SipEvent], None],
         hangup: Callable[[str, str, int], None],
+        send_info: Callable[[str, str, str], None],
         on_ended: Callable[[SipCall], None],
     ) -> None:
         self.call_id = call_id
@@ -52,6 +54,7 @@ class SipCall:
         self.state = SipCallState.CALLING
         self._on_event: Callable[[SipEvent], None] | None = on_event
         self._hangup = hangup
+        self._send_info = send_info
         self._on_ended = on_ended
         self._log = log.bind(call_id=call_id, trunk=trunk)
 
@@ -59,6 +62,11 @@ class SipCall:
         """CANCEL or BYE. Idempotent; ENDED with this `reason` and `status` follows, unless the peer was quicker."""
         if self.state is not SipCallState.ENDED:
             self._hangup(self.call_id, reason, status)
+
+    def press(self, digit: str, duration_ms: int) -> None:
+        """Tell the peer of a press by INFO, within the dialog. Nothing once the call has ended."""
+        if self.state is not SipCallState.ENDED:
+            self._send_info(self.call_id, info.DTMF_RELAY, info.press_body(digit, duration_ms))
 
     def abandon(self) -> None:
         """Forget the call without an event: its maker never got it."""

@@ -8,9 +8,10 @@ traceback's frames would keep pjsua2's objects alive until some other thread's g
 from __future__ import annotations
 
 import functools
+import re
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import pjsua2 as pj
@@ -18,11 +19,23 @@ import structlog
 
 from ..errors import BadRequest
 from ..sdp import Direction
-from . import message
+from . import message, sdes
 from .events import SipEvent, SipEventType
-from .offer_answer import Answer, LocalAudio, Origin, RemoteAudio, accept_answer, answer_offer, offer_body
+from .info import read_press
+from .offer_answer import (
+    Answer,
+    LocalAudio,
+    Offered,
+    Origin,
+    RemoteAudio,
+    accept_answer,
+    answer_offer,
+    offer_body,
+    read_own_offer,
+)
 from .reasons import (
     INTERNAL_ERROR,
+    NO_SRTP,
     NOT_ACCEPTABLE,
     SIP_TIMEOUT,
     TRUNK_UNREACHABLE,
@@ -37,6 +50,7 @@ Self = TypeVar("Self")
 Params = ParamSpec("Params")
 NOT_ACCEPTABLE_HERE = 488
 DECLINE, FORBIDDEN = 603, 403
+CHALLENGES = (401, 407)
 
 
 def guarded(
@@ -72,6 +86,7 @@ class DialogOwner(Protocol):
     """The stack, as its dialogs see it."""
 
     def dialog_ended(self, dialog: Dialog) -> None: ...
+    def redial(self, dialog: Dialog, invite: Invite) -> None: ...
     def soon(self, command: Callable[[], None]) -> None: ...
 
 
@@ -86,15 +101,20 @@ class Dialog(pj.Call):  # type: ignore[misc]
         self.call_id = invite.call_id
         self.trunk = invite.trunk
         self._owner = owner
+        self._invite = invite
         self._local = invite.local
-        self._emit = emit
+        self._offered = Offered(codecs=invite.local.codecs)
+        self.emit = emit
         self._origin = Origin(secrets.randbits(62))
         self._sent_sdp = ""
         self._remote: RemoteAudio | None = None
         self._remote_sdp = ""
         self._pending: Answer | None = None
+        self._pending_offer = ""
         self._is_answer_refused = False
+        self._refusal = NOT_ACCEPTABLE
         self._late_offer = False
+        self._reinviting = False
         self.heard = False
         self._answered = False
         self._ended = False
@@ -133,6 +153,16 @@ class Dialog(pj.Call):  # type: ignore[misc]
             self._log.error("the call cannot be hung up", error=exc.info())
         self._report_end(self._reason, self._status, "", by_remote=False)
 
+    def send_info(self, content_type: str, body: str) -> None:
+        """What the body holds is in no log."""
+        request = pj.CallSendRequestParam()
+        request.method = "INFO"
+        request.txOption.contentType, request.txOption.msgBody = content_type, body
+        try:
+            self.sendRequest(request)
+        except pj.Error as exc:
+            self._log.warning("an INFO cannot be sent", error=exc.info())
+
     def fail(self) -> None:
         """A bug here: end the call, outside the callback that met it."""
         self._owner.soon(functools.partial(self.end, INTERNAL_ERROR))
@@ -168,14 +198,15 @@ class Dialog(pj.Call):  # type: ignore[misc]
         self.heard = True
         self._status_line = (status or 200, phrase)
         if (sdp and not self._take_answer(sdp)) or self._remote is None:
-            self._owner.soon(functools.partial(self.end, NOT_ACCEPTABLE))
+            self._owner.soon(functools.partial(self.end, self._refusal))
 
     def _take_answer(self, sdp: str) -> bool:
         """True when the peer's answer is usable."""
         try:
-            self._remote = accept_answer(self._local, sdp, previous=self._remote)
+            self._remote = accept_answer(self._local, self._offered, sdp, previous=self._remote)
         except BadRequest as exc:
             self._is_answer_refused = True
+            self._refusal = NO_SRTP if exc.reason == NO_SRTP else NOT_ACCEPTABLE
             self._log.warning("the peer's answer is refused", reason=exc.reason, error=str(exc))
             return False
         self._is_answer_refused = False
@@ -192,7 +223,7 @@ class Dialog(pj.Call):  # type: ignore[misc]
         self, kind: SipEventType, status: int = 0, phrase: str = "", media: RemoteAudio | None = None
     ) -> None:
         if not self._ended:
-            self._emit(SipEvent(type=kind, media=media, status=status, sip_reason=phrase))
+            self.emit(SipEvent(type=kind, media=media, status=status, sip_reason=phrase))
 
     def _on_disconnected(self, text: str, last_status: int, last_phrase: str) -> None:
         if self._reason:
@@ -202,12 +233,16 @@ class Dialog(pj.Call):  # type: ignore[misc]
         cause = q850_cause(message.headers(text, "Reason"))
         if text.startswith("BYE "):
             self._report_end(reason_for_bye(cause), 0, "", by_remote=True)
+        elif status == NOT_ACCEPTABLE_HERE and self._local.srtp == "optional":
+            # RFC 4568 has keys under RTP/SAVP only, and peers that insist on SRTP may insist on that.
+            self._ended = True  # as far as this dialog is concerned
+            self._owner.redial(self, replace(self._invite, local=replace(self._local, srtp="required")))
         elif status >= 300:
             self._report_end(reason_for(status, cause), status, phrase, by_remote=True)
         elif not self.heard:
             self._report_end(TRUNK_UNREACHABLE, 0, message.printable(last_phrase), by_remote=False)
         elif self._is_answer_refused:
-            self._report_end(NOT_ACCEPTABLE, 0, message.printable(last_phrase), by_remote=False)
+            self._report_end(self._refusal, 0, message.printable(last_phrase), by_remote=False)
         else:
             reason = SIP_TIMEOUT if last_status == 408 else reason_for(last_status)
             self._report_end(reason, 0, message.printable(last_phrase), by_remote=False)
@@ -217,7 +252,7 @@ class Dialog(pj.Call):  # type: ignore[misc]
             return
         self._ended = True
         self._owner.dialog_ended(self)
-        self._emit(
+        self.emit(
             SipEvent(type=SipEventType.ENDED, status=status, reason=reason, sip_reason=phrase, by_remote=by_remote)
         )
 
@@ -229,14 +264,24 @@ class Dialog(pj.Call):  # type: ignore[misc]
             answer = self._negotiate(offer)
             body = answer.body if answer is not None else ""
         else:
-            body = offer_body(self._local)
-            self._late_offer = self._answered
+            body = self._offer()
+            self._late_offer = self._answered and not self._reinviting
         if body:
             self._sent_sdp = self._origin.describe(self._local.ip, body)
             prm.sdp.wholeSdp = self._sent_sdp
 
+    def _offer(self) -> str:
+        """Every offer has keys of its own, but for one that a peer asks for in a call: most peers ask for what is."""
+        srtp = self._remote.srtp if self._remote is not None else None
+        cryptos = () if self._local.srtp == "off" else sdes.new_offer(in_use=None if self._reinviting else srtp)
+        self._offered = Offered(codecs=self._local.codecs, cryptos=cryptos)
+        return offer_body(self._local, self._offered)
+
     def _negotiate(self, offer: str) -> Answer | None:
-        """Our answer to a re-INVITE's or an UPDATE's offer, None to refuse it."""
+        """Our answer to a re-INVITE's or an UPDATE's offer, None to refuse it. Asked again, it is the same."""
+        if self._pending is not None and offer == self._pending_offer:
+            return self._pending
+        self._pending_offer = offer
         try:
             self._pending = answer_offer(self._local, offer, previous=self._remote)
         except BadRequest as exc:
@@ -258,18 +303,37 @@ class Dialog(pj.Call):  # type: ignore[misc]
     def onCallTsxState(self, prm: Any) -> None:
         event = prm.e.body.tsxState
         transaction = event.tsx
+        if transaction.method == "INFO":
+            self._on_info(transaction, event)
+            return
         if transaction.method not in ("INVITE", "UPDATE"):
             return
         if event.type == pj.PJSIP_EVENT_RX_MSG:
             self.heard = True
+            if self._reinviting and transaction.role == pj.PJSIP_ROLE_UAC:
+                self._on_reinvite_response(event.src.rdata.wholeMsg)
         elif event.type == pj.PJSIP_EVENT_TX_MSG:
             self._on_sent(transaction.role == pj.PJSIP_ROLE_UAS, event.src.tdata.wholeMsg)
 
+    def _on_info(self, transaction: Any, event: Any) -> None:
+        if event.type != pj.PJSIP_EVENT_RX_MSG:
+            return
+        if transaction.role == pj.PJSIP_ROLE_UAC:
+            if transaction.statusCode >= 300:
+                self._log.warning("an INFO is refused", sip_status=transaction.statusCode)
+        elif transaction.state == pj.PJSIP_TSX_STATE_TRYING:
+            press = read_press(event.src.rdata.wholeMsg)
+            if press is not None and not self._ended:
+                self.emit(SipEvent(type=SipEventType.PRESSED, press=press))
+
     def _on_sent(self, as_server: bool, text: str) -> None:
         sdp = message.sdp(text)
-        if sdp and not _same(sdp, self._sent_sdp):
+        if sdp and not as_server and self._answered and not self._reinviting:
+            self._on_refresh(sdp)
+        elif sdp and not _same(sdp, self._sent_sdp):
             # pjsip only logs an SDP of ours that it cannot read, and sends its own, with a port that nobody listens on.
-            self._log.error("another SDP than ours left", sent=sdp, ours=self._sent_sdp)
+            ours = sdes.redacted(self._sent_sdp)
+            self._log.error("another SDP than ours left", sent=sdes.redacted(sdp), ours=ours)
             self.fail()
             return
         status, _ = message.status_line(text)
@@ -278,6 +342,38 @@ class Dialog(pj.Call):  # type: ignore[misc]
             if status < 300 and pending is not None:
                 self._change_media(pending.remote)
 
+    def _reinvite(self) -> None:
+        """Offer anew, to see the peer's keys."""
+        self._reinviting = True
+        try:
+            self.reinvite(_operation())
+        except pj.Error as exc:
+            self._reinviting = False
+            self._log.warning("the re-INVITE cannot be sent", error=exc.info())
+
+    def _on_reinvite_response(self, text: str) -> None:
+        status, phrase = message.status_line(text)
+        if status < 200 or status in CHALLENGES:
+            return
+        self._reinviting = False
+        if status >= 300:
+            self._log.warning("our re-INVITE is refused", status=status, phrase=phrase)
+            return
+        before, sdp = self._remote, message.sdp(text)
+        if sdp and self._take_answer(sdp) and self._remote != before and self._remote is not None:
+            self._emit_progress(SipEventType.MEDIA_CHANGED, media=self._remote)
+
+    def _on_refresh(self, sdp: str) -> None:
+        """pjsip refreshes the session (RFC 4028) by offering what was agreed on. The answer may be another."""
+        try:
+            self._offered = read_own_offer(self._local, sdp)
+        except BadRequest as exc:
+            self._log.error("another SDP than ours left", sent=sdes.redacted(sdp), error=str(exc))
+            self.fail()
+            return
+        self._sent_sdp = sdp  # sent again, it is the same
+        self._reinviting = True
+
     def _change_media(self, remote: RemoteAudio) -> None:
         if remote != self._remote:
             self._remote = remote
@@ -285,10 +381,16 @@ class Dialog(pj.Call):  # type: ignore[misc]
 
     @guarded
     def onCallMediaState(self, prm: Any) -> None:
-        """After a re-INVITE without an offer: the answer to ours comes in the ACK, which pjsua2 does not show."""
+        """After a re-INVITE without an offer: the answer to ours comes in the ACK, which pjsua2 does not show.
+
+        What matters of it is known to pjsip, but for the keys.
+        """
         if not self._late_offer or self._remote is None:
             return
         self._late_offer = False
+        if self._local.srtp != "off":
+            self._owner.soon(self._reinvite)
+            return
         stream = self.getStreamInfo(0)
         ip, _, port = stream.remoteRtpAddress.rpartition(":")
         _, _, rtcp_port = stream.remoteRtcpAddress.rpartition(":")
@@ -358,4 +460,9 @@ def _message(event: Any) -> str:
 
 
 def _same(sent: str, ours: str) -> bool:
-    return sent.split() == ours.split()
+    """But for the version in o=, which pjsip counts by itself; it goes back when an offer of ours was refused."""
+    return _without_version(sent) == _without_version(ours)
+
+
+def _without_version(sdp: str) -> list[str]:
+    return re.sub(r"^(o=\S+ \S+) \d+", r"\1", sdp, count=1, flags=re.MULTILINE).split()

@@ -285,6 +285,7 @@ class SipEndpoint:
             trunk=trunk.name,
             on_event=on_event,
             hangup=self._hangup,
+            send_info=self._send_info,
             on_ended=self._forget,
         )
         self._calls[call.call_id] = call
@@ -314,6 +315,10 @@ class SipEndpoint:
     def _hangup(self, call_id: str, reason: str, status: int) -> None:
         if self._thread is not None:
             self._thread.post(lambda stack: stack.hangup(call_id, reason, status))
+
+    def _send_info(self, call_id: str, content_type: str, body: str) -> None:
+        if self._thread is not None:
+            self._thread.post(lambda stack: stack.send_info(call_id, content_type, body))
 
     def _forget(self, call: SipCall) -> None:
         if self._calls.pop(call.call_id, None) is not None:

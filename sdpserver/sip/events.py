@@ -5,16 +5,21 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from ..dtmf import Press
 from .offer_answer import RemoteAudio
 
 
 class SipEventType(enum.Enum):
-    """RINGING: an 18x without SDP. MEDIA_CHANGED: a re-INVITE or UPDATE of the peer was answered. ENDED comes last."""
+    """RINGING: an 18x without SDP. MEDIA_CHANGED: a re-INVITE or UPDATE of the peer was answered.
+
+    PRESSED: an INFO told of a key. ENDED comes last.
+    """
 
     RINGING = "ringing"
     EARLY_MEDIA = "early_media"
     ANSWERED = "answered"
     MEDIA_CHANGED = "media_changed"
+    PRESSED = "pressed"
     ENDED = "ended"
 
 
@@ -28,6 +33,7 @@ class SipEvent:
 
     type: SipEventType
     media: RemoteAudio | None = None
+    press: Press | None = None
     status: int = 0
     reason: str = ""
     sip_reason: str = ""

@@ -1,7 +1,7 @@
-"""Offer and answer toward SIP peers (RFC 3264 over RFC 8866): plain RTP/AVP audio. Pure.
+"""Offer and answer toward SIP peers (RFC 3264 over RFC 8866): RTP/AVP or RTP/SAVP audio. Pure.
 
-We describe one audio stream: our address, our codecs, telephone-event. What the peer says is read here too, not by
-pjsip, since pjsip keeps less of it than the media plane needs.
+We describe one audio stream: our address, our codecs, telephone-event, SRTP keys (`sdes`). What the peer says is read
+here too, not by pjsip, since pjsip keeps less of it than the media plane needs.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..errors import BadRequest
-from ..sdp import TELEPHONE_EVENT, Codec, Direction, check_limits
+from ..sdp import DEFAULT_PTIME_MS, TELEPHONE_EVENT, Codec, Direction, check_limits, milliseconds, packet_time_ms
+from . import sdes
+from .sdes import Crypto, SrtpKeys, SrtpUse
 
 MAX_FORMATS = 64
-DEFAULT_PTIME_MS = 20
-PTIMES_MS = range(10, 201, 10)
 PLAIN_RTP = frozenset({"RTP/AVP", "RTP/AVPF"})
+SECURE_RTP = frozenset({"RTP/SAVP", "RTP/SAVPF"})
 HELD_CONNECTION = "c=IN IP4 0.0.0.0"
 # The static payload types that we may meet without an a=rtpmap (RFC 3551 table 4).
 STATIC_CODECS: Mapping[int, tuple[str, int]] = {0: ("PCMU", 8000), 8: ("PCMA", 8000)}
@@ -31,6 +32,7 @@ class LocalAudio:
     rtp_port: int
     codecs: tuple[Codec, ...]
     ptime_ms: int = DEFAULT_PTIME_MS
+    srtp: SrtpUse = "off"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,7 @@ class RemoteAudio:
 
     `direction` is ours. `rtcp_port` equals `rtp_port` when multiplexed (RFC 5761). `codecs` are those that both sides
     speak, preferred first, telephone-events last; `send_payload_type` is the peer's number.
-    `rtp_port` 0: there is no address to send to yet.
+    `rtp_port` 0: there is no address to send to yet. `srtp` None: plain RTP.
     """
 
     ip: str
@@ -48,6 +50,7 @@ class RemoteAudio:
     direction: Direction
     codecs: list[Codec]
     ptime_ms: int = DEFAULT_PTIME_MS
+    srtp: SrtpKeys | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +83,16 @@ class MediaSection:
     direction: Direction
     ptime_ms: int
     formats: tuple[Format, ...]
+    cryptos: tuple[str, ...] = field(default=(), repr=False)
+    """The values of its `a=crypto`, unread."""
 
     @property
-    def is_plain_audio(self) -> bool:
-        return self.kind == "audio" and self.port != 0 and self.proto in PLAIN_RTP
+    def is_audio(self) -> bool:
+        return self.kind == "audio" and self.port != 0 and self.proto in PLAIN_RTP | SECURE_RTP
+
+    @property
+    def needs_srtp(self) -> bool:
+        return self.proto in SECURE_RTP
 
     @property
     def is_held(self) -> bool:
@@ -104,6 +113,15 @@ class Answer:
     remote: RemoteAudio
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offered:
+    """What is negotiable of an offer of ours."""
+
+    codecs: tuple[Codec, ...]
+    direction: Direction = Direction.SENDRECV
+    cryptos: tuple[Crypto, ...] = ()
+
+
 @dataclass(slots=True)
 class Origin:
     """The o= line of one call's SDPs: one identifier, and a version that grows by one with each change.
@@ -120,7 +138,10 @@ class Origin:
         if body != self._body:
             self.version += 1
             self._body = body
-        return f"v=0\r\no=- {self.session_id} {self.version} IN {_address(ip)}\r\ns=-\r\n{body}"
+        # Both are a name for none (RFC 3264 section 5). pjsip sets the version itself, and overlooks a change of keys,
+        # ptime or rtcp-mux, but not this one.
+        name = "-" if self.version % 2 else " "
+        return f"v=0\r\no=- {self.session_id} {self.version} IN {_address(ip)}\r\ns={name}\r\n{body}"
 
 
 def _invalid(what: str) -> BadRequest:
@@ -174,6 +195,7 @@ def _section(lines: Sequence[tuple[str, str]], session: Sequence[tuple[str, str]
         rtcp_mux=rtcp_mux,
         direction=_direction(attributes, [value for key, value in session if key == "a"]),
         ptime_ms=_ptime_ms(attributes),
+        cryptos=tuple(value[7:] for value in attributes if value.startswith("crypto:")),
         formats=_formats(formats, attributes) if kind.lower() == "audio" and proto.upper().startswith("RTP/") else (),
     )
 
@@ -227,10 +249,11 @@ def _direction(attributes: Sequence[str], session: Sequence[str]) -> Direction:
 
 
 def _ptime_ms(attributes: Sequence[str]) -> int:
-    """What the peer wants to receive; a value that no codec of ours can make is ignored, it is only a wish."""
-    text = _attribute(attributes, "ptime") or ""
-    value = int(text) if text.isascii() and text.isdigit() and len(text) < 5 else 0
-    return value if value in PTIMES_MS else DEFAULT_PTIME_MS
+    """What the peer wants to receive (RFC 8866 section 6.4), as we can make it; a=maxptime is more than a wish."""
+    return packet_time_ms(
+        wanted_ms=milliseconds(_attribute(attributes, "ptime")),
+        longest_ms=milliseconds(_attribute(attributes, "maxptime")),
+    )
 
 
 def _formats(payload_types: Sequence[str], attributes: Sequence[str]) -> tuple[Format, ...]:
@@ -266,22 +289,52 @@ def _formats(payload_types: Sequence[str], attributes: Sequence[str]) -> tuple[F
 # Our side
 
 
-def offer_body(local: LocalAudio, direction: Direction = Direction.SENDRECV) -> str:
-    """Our offer, without its first three lines (`Origin.describe` adds them)."""
-    return f"c=IN {_address(local.ip)}\r\nt=0 0\r\n" + _audio(local, local.codecs, direction)
+def offer_body(local: LocalAudio, offered: Offered) -> str:
+    """Our offer, without its first three lines (`Origin.describe` adds them).
+
+    Keys under RTP/AVP are an offer of SRTP that a peer may leave aside, under RTP/SAVP it must take one.
+    """
+    proto = "RTP/SAVP" if local.srtp == "required" else "RTP/AVP"
+    return _head(local) + _audio(local, offered.codecs, offered.direction, proto, offered.cryptos)
+
+
+def read_own_offer(local: LocalAudio, sdp: str) -> Offered:
+    """What an offer has that pjsip made for us of what was agreed on.
+
+    :raises BadRequest: it is not of our leg.
+    """
+    section = next(iter(parse(sdp)), None)
+    if section is None or (section.ip, section.port) != (local.ip, local.rtp_port):
+        raise _invalid("this is not our leg")
+    numbered = [
+        codec.with_payload_type(form.payload_type)
+        for form in section.formats
+        for codec in local.codecs
+        if form.fits(codec)
+    ]
+    cryptos = [crypto for value in section.cryptos if (crypto := Crypto.parse(value))]
+    return Offered(codecs=tuple(numbered), direction=section.direction, cryptos=tuple(cryptos))
 
 
 def _audio(
-    local: LocalAudio, codecs: Sequence[Codec], direction: Direction, offered: MediaSection | None = None
+    local: LocalAudio,
+    codecs: Sequence[Codec],
+    direction: Direction,
+    proto: str,
+    cryptos: Sequence[Crypto] = (),
+    offered: MediaSection | None = None,
 ) -> str:
-    lines = [f"m=audio {local.rtp_port} RTP/AVP {' '.join(str(codec.payload_type) for codec in codecs)}"]
+    # What a peer wants to get is what it likes to send, so we ask for the same.
+    ptime_ms = local.ptime_ms if offered is None else offered.ptime_ms
+    lines = [f"m=audio {local.rtp_port} {proto} {' '.join(str(codec.payload_type) for codec in codecs)}"]
     if offered is not None and offered.is_held:
         lines.append(HELD_CONNECTION)
     for codec in codecs:
         lines.append(f"a=rtpmap:{codec.rtpmap}")
         if codec.fmtp:
             lines.append(f"a=fmtp:{codec.payload_type} {codec.fmtp}")
-    lines += [f"a=ptime:{local.ptime_ms}", f"a={direction.value}"]
+    lines += [crypto.line for crypto in cryptos]
+    lines += [f"a=ptime:{ptime_ms}", f"a={direction.value}"]
     if offered is not None and offered.rtcp_mux:
         lines.append("a=rtcp-mux")
     return "".join(line + "\r\n" for line in lines)
@@ -294,7 +347,10 @@ def negotiate(ours: Sequence[Codec], formats: Sequence[Format]) -> list[Codec]:
     codec count (RFC 4733 section 2.1).
     """
     common = [
-        replace(codec, send_payload_type=form.payload_type) for form in formats for codec in ours if form.fits(codec)
+        replace(codec, send_payload_type=form.payload_type, remote_fmtp=form.fmtp)
+        for form in formats
+        for codec in ours
+        if form.fits(codec)
     ]
     audio = _unique([codec for codec in common if codec.name != TELEPHONE_EVENT])
     rates = {codec.clock_rate_hz for codec in audio}
@@ -307,18 +363,13 @@ def _unique(codecs: Sequence[Codec]) -> list[Codec]:
     return list({codec.payload_type: codec for codec in reversed(codecs)}.values())[::-1]
 
 
-def accept_answer(
-    local: LocalAudio,
-    sdp: str,
-    *,
-    previous: RemoteAudio | None = None,
-    direction: Direction = Direction.SENDRECV,
-) -> RemoteAudio:
-    """The leg that the peer's answer to our offer makes. `direction` is what we offered.
+def accept_answer(local: LocalAudio, offered: Offered, sdp: str, *, previous: RemoteAudio | None = None) -> RemoteAudio:
+    """The leg that the peer's answer to our offer makes.
 
     Several codecs in an answer are all usable at any packet (RFC 3264 section 7), the first is preferred.
 
-    :raises BadRequest: reason `invalid_sdp`, `sdp_too_large`, or `no_common_codec` when the audio is rejected.
+    :raises BadRequest: reason `invalid_sdp`, `sdp_too_large`, `no_common_codec` when the audio is rejected, or
+        `no_srtp`: it has no keys, and must.
     """
     sections = parse(sdp)
     if not sections or sections[0].kind != "audio":
@@ -326,12 +377,17 @@ def accept_answer(
     section = sections[0]
     if section.port == 0:
         raise BadRequest("the SIP peer's answer rejects the audio", reason="no_common_codec")
-    if not section.is_plain_audio:
+    if not section.is_audio or (section.needs_srtp and not offered.cryptos):
         raise _invalid(f"the answer's m-section is {section.proto}")
-    codecs = negotiate(local.codecs, section.formats)
+    srtp = sdes.answered(offered.cryptos, section.cryptos)
+    if srtp is None and (local.srtp == "required" or section.needs_srtp):
+        raise BadRequest("the SIP peer's answer has no SRTP key for our offer", reason="no_srtp")
+    if srtp is None and offered.cryptos and section.cryptos:
+        raise _invalid("the answer's a=crypto is none of our offer's")
+    codecs = negotiate(offered.codecs, section.formats)
     if not codecs:
         raise BadRequest("the SIP peer's answer has no codec of our offer", reason="no_common_codec")
-    return _remote(section, codecs, section.offered_direction.answered(direction), previous)
+    return _remote(section, codecs, section.offered_direction.answered(offered.direction), previous, srtp)
 
 
 def answer_offer(
@@ -346,26 +402,43 @@ def answer_offer(
     It has exactly one audio codec, with its telephone-event: pjsip keeps one codec of an answer, in the offerer's
     order, so with more what we say and what it sends would differ. The codec in use stays while it is offered;
     otherwise it is the peer's first that we speak. Payload types are the offerer's, in both directions
-    (RFC 3264 section 6.1). m-sections that we do not take are rejected with port 0. An offer without audio
+    (RFC 3264 section 6.1). A stream with SRTP is taken before one without. m-sections that we do not take are rejected
+    with port 0. An offer without audio
     (its only stream taken down) is refused: pjsip keeps no call without a stream.
 
-    :raises BadRequest: reason `invalid_sdp`, `sdp_too_large` or `no_common_codec`: the offer is refused with a 488 and
-        the call goes on as it was.
+    :raises BadRequest: reason `invalid_sdp`, `sdp_too_large`, `no_common_codec` or `no_srtp`: the offer is refused with
+        a 488 and the call goes on as it was.
     """
     sections = parse(sdp)
-    chosen = next((section for section in sections if section.is_plain_audio and _common(local, section)), None)
-    if chosen is None:
+    spoken = [section for section in sections if section.is_audio and _common(local, section)]
+    if not spoken:
         raise BadRequest("the SIP peer's offer has no audio that we speak", reason="no_common_codec")
+    chosen, crypto, srtp = _secured(spoken, local.srtp, previous.srtp if previous is not None else None)
     codecs = _answered(_common(local, chosen), previous)
     # A hold of RFC 2543 is answered with its own address, by which neither side receives; pjsip would add it anyway.
     answered = Direction.INACTIVE if chosen.is_held else chosen.offered_direction.answered(direction)
     body = [_head(local)]
     for section in sections:
         if section is chosen:
-            body.append(_audio(local, codecs, answered, section))
+            body.append(_audio(local, codecs, answered, section.proto, (crypto,) if crypto else (), section))
         else:
             body.append(_rejected(section))
-    return Answer("".join(body), _remote(chosen, codecs, answered, previous))
+    return Answer("".join(body), _remote(chosen, codecs, answered, previous, srtp))
+
+
+def _secured(
+    sections: Sequence[MediaSection], use: SrtpUse, in_use: SrtpKeys | None
+) -> tuple[MediaSection, Crypto | None, SrtpKeys | None]:
+    """The section to take: the first with keys that we may use, else the first that may be plain RTP."""
+    if use != "off":
+        for section in sections:
+            if (answer := sdes.answer(section.cryptos, in_use)) is not None:
+                return section, *answer
+    if use != "required":
+        for section in sections:
+            if not section.needs_srtp:
+                return section, None, None
+    raise BadRequest("the SIP peer's offer and the trunk's `srtp` have nothing in common", reason="no_srtp")
 
 
 def _head(local: LocalAudio) -> str:
@@ -391,12 +464,22 @@ def _answered(common: Sequence[Codec], previous: RemoteAudio | None) -> list[Cod
 
 
 def _remote(
-    section: MediaSection, codecs: list[Codec], direction: Direction, previous: RemoteAudio | None
+    section: MediaSection,
+    codecs: list[Codec],
+    direction: Direction,
+    previous: RemoteAudio | None,
+    srtp: SrtpKeys | None,
 ) -> RemoteAudio:
     ip, port, rtcp_port = section.ip, section.port, section.rtcp_port
     if section.is_held:
         # There is no address to send to; the one that we know stays, so that its packets are still taken.
         ip, port, rtcp_port = (previous.ip, previous.rtp_port, previous.rtcp_port) if previous else (ip, 0, 0)
     return RemoteAudio(
-        ip=ip, rtp_port=port, rtcp_port=rtcp_port, direction=direction, codecs=codecs, ptime_ms=section.ptime_ms
+        ip=ip,
+        rtp_port=port,
+        rtcp_port=rtcp_port,
+        direction=direction,
+        codecs=codecs,
+        ptime_ms=section.ptime_ms,
+        srtp=srtp,
     )

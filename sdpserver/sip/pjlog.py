@@ -9,6 +9,8 @@ from typing import Any
 import pjsua2 as pj
 import structlog
 
+from .sdes import redacted
+
 log = structlog.get_logger("pjsip")
 
 # pjsip's level 1 is also for what any peer can cause (a bad SDP, a lost packet), so it is no error of ours.
@@ -21,7 +23,7 @@ QUIET, VERBOSE = 2, 4
 
 
 class PjLog(pj.LogWriter):  # type: ignore[misc]
-    """pjsip's levels go to structlog's; credentials are taken out."""
+    """pjsip's levels go to structlog's; credentials and keys are taken out."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,4 +34,4 @@ class PjLog(pj.LogWriter):  # type: ignore[misc]
         if self.is_closing and entry.level > 0:
             return  # at the end every look at what is gone already is logged as an error
         text = entry.msg.encode("utf-8", "replace").decode().strip()
-        log.log(_LEVELS.get(entry.level, logging.DEBUG), _SECRETS.sub(r"\1: [redacted]", text))
+        log.log(_LEVELS.get(entry.level, logging.DEBUG), redacted(_SECRETS.sub(r"\1: [redacted]", text)))

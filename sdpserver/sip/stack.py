@@ -6,6 +6,7 @@ and each is deleted here and not by the garbage collector, which may run anywher
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from ..config import Sip, Transport
 from ..errors import ConfigError, Unavailable
 from .address import ip_or_none
 from .dialog import FORBIDDEN, Dialog, Invite, RefusedCall, guarded
-from .events import SipEvent
+from .events import SipEvent, SipEventType
 from .pjlog import PjLog
 from .reasons import SHUTDOWN
 
@@ -151,6 +152,7 @@ class Stack:
         self.soon = soon
         self._on_registration = on_registration
         self._dialogs: dict[str, Dialog] = {}
+        self._redials: dict[str, Callable[[SipEvent], None]] = {}
         self._buried: list[Any] = []
         self._accounts: dict[str, _TrunkAccount] = {}
         self._trunks_by_ip: Mapping[str, str] = {}
@@ -315,12 +317,35 @@ class Stack:
         dialog = self._dialogs.get(call_id)
         if dialog is not None:
             dialog.end(reason, status)
+        elif (emit := self._redials.pop(call_id, None)) is not None:
+            emit(SipEvent(type=SipEventType.ENDED, status=status, reason=reason, by_remote=False))
+
+    def send_info(self, call_id: str, content_type: str, body: str) -> None:
+        """Send an INFO within a call's dialog; one that is over is left alone."""
+        dialog = self._dialogs.get(call_id)
+        if dialog is not None:
+            dialog.send_info(content_type, body)
 
     # -- called by dialogs
 
     def dialog_ended(self, dialog: Dialog) -> None:
         self._dialogs.pop(dialog.call_id, None)
         self.bury(dialog)
+
+    def redial(self, dialog: Dialog, invite: Invite) -> None:
+        """The same call again with another offer, outside the callback that brought the refusal."""
+        self._redials[invite.call_id] = dialog.emit
+        self.dialog_ended(dialog)
+        self.soon(functools.partial(self._redial, invite))
+
+    def _redial(self, invite: Invite) -> None:
+        emit = self._redials.pop(invite.call_id, None)
+        if emit is None:
+            return  # hung up meanwhile
+        try:
+            self.invite(invite, emit)
+        except Unavailable as exc:
+            emit(SipEvent(type=SipEventType.ENDED, reason=exc.reason, by_remote=False))
 
     def bury(self, call: Any) -> None:
         """Delete a pjsua2 call soon: not inside its own callback, and before pjsip gives its slot to another call."""

@@ -13,7 +13,8 @@ import structlog
 from aiortc import RTCDataChannel
 
 from sdpserver import _media
-from sdpserver.errors import BadRequest
+from sdpserver.dtmf import DEFAULT_GAP_MS, DtmfMethod, choose_method
+from sdpserver.errors import BadRequest, Conflict
 from sdpserver.media import LegEvent, WebRtcMediaLeg
 from sdpserver.messages import IceCandidateInfo
 from sdpserver.sdp import Codec, Direction
@@ -49,6 +50,8 @@ class WebRtcEvent(enum.Enum):
     """The codec's name."""
     FIRST_RTP_SENT = "first_rtp_sent"
     """The codec's name."""
+    DTMF = "dtmf"
+    """The client has pressed a key; the data of `_media.DTMF`."""
 
 
 class WebRtcLeg:
@@ -113,6 +116,26 @@ class WebRtcLeg:
     def codecs(self) -> list[Codec]:
         """What both speak, the one we prefer first; empty without audio."""
         return list(self._negotiated.codecs)
+
+    @property
+    def takes_events(self) -> bool:
+        """The client takes telephone-event (RFC 4733)."""
+        return any(codec.is_telephone_event for codec in self._negotiated.codecs)
+
+    def press(
+        self, digits: str, *, duration_ms: int, gap_ms: int = DEFAULT_GAP_MS, method: DtmfMethod | None = None
+    ) -> None:
+        """Press keys toward the client.
+
+        :raises Conflict: there is no audio that they could go with.
+        :raises OverflowError: too many would wait.
+        """
+        if not self._negotiated.codecs or self._dtls_state != "connected":
+            raise Conflict("the client has no audio connection", reason="webrtc_not_connected")
+        if not self.direction.sends:
+            raise Conflict("the client has the call on hold", reason="on_hold")
+        chosen = choose_method(method, DtmfMethod.RFC4733, has_telephone_event=self.takes_events, can_info=False)
+        self.media.press(digits, duration_ms=duration_ms, gap_ms=gap_ms, in_band=chosen is DtmfMethod.INBAND)
 
     @property
     def direction(self) -> Direction:
@@ -273,6 +296,8 @@ class WebRtcLeg:
                 self._emit(WebRtcEvent.FIRST_RTP_RECEIVED, data.decode())
             case LegEvent.FIRST_RTP_SENT:
                 self._emit(WebRtcEvent.FIRST_RTP_SENT, data.decode())
+            case LegEvent.DTMF:
+                self._emit(WebRtcEvent.DTMF, data.decode())
             case LegEvent.FAILED:
                 self._dtls_failed(f"the media plane could not carry the call: {data.decode()}")
                 self._wire.close()  # there is no leg any more to send by

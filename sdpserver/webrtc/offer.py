@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from aiortc.sdp import MediaDescription, SessionDescription
 
 from sdpserver.errors import BadRequest
-from sdpserver.sdp import Codec, Direction, check_limits
+from sdpserver.sdp import Codec, Direction, check_limits, milliseconds
 
 AUDIO = "audio"
 DATA = "application"
@@ -27,8 +27,6 @@ HASHES = frozenset({"sha-256", "sha-384", "sha-512"})
 SCTP_PORT = 5000
 MAX_MESSAGE_OCTETS = 65536
 """Of a data channel, both ways: what every implementation takes (RFC 8831 section 6.6)."""
-MAX_PTIME_MS = 60
-
 _TOKEN = r"[!#-'*+.0-9A-Z^-~-]+"  # RFC 8866 section 9, "token"
 _MEDIA_LINE = re.compile(rf"m=({_TOKEN}) ([0-9]{{1,5}})(?:/[0-9]{{1,5}})? ({_TOKEN}(?:/{_TOKEN})*)((?: {_TOKEN})+) *")
 _ORIGIN_LINE = re.compile(r"o=\S+ (\S+) \S+ IN IP[46] \S+")
@@ -37,6 +35,7 @@ _ICE_UFRAG = re.compile(r"[A-Za-z0-9+/]{4,256}")  # RFC 8839 section 5.4
 _ICE_PWD = re.compile(r"[A-Za-z0-9+/]{22,256}")
 _FINGERPRINT = re.compile(r"(?:[0-9A-F]{2}:)+[0-9A-F]{2}")  # RFC 8122 section 5
 _RTPMAP = re.compile(r"([0-9]{1,3}) +([!-.0-~]+)/([0-9]{1,6})(?:/([0-9]{1,2}))?")
+_FMTP = re.compile(r"a=fmtp:([0-9]{1,3}) ([ -~]{1,256})")
 _NUMBER = re.compile(r"[0-9]{1,10}")
 _MAX_MID = 255
 _DIRECTIONS = frozenset(direction.value for direction in Direction)
@@ -75,7 +74,11 @@ class Section:
     direction: Direction = Direction.SENDRECV
     codecs: tuple[Codec, ...] = ()
     """Of audio: in the offerer's order and with its payload types."""
-    max_ptime_ms: int = MAX_PTIME_MS
+    ptime_ms: int = 0
+    max_ptime_ms: int = 0
+    """0: not said."""
+    fmtps: tuple[tuple[str, str], ...] = ()
+    """Of audio: format and its parameters."""
     sctp_port: int = 0
     max_message_octets: int = 0
     transport: Transport | None = None
@@ -222,7 +225,9 @@ def _outline(lines: list[str], session_attributes: dict[str, str], bundled: set[
         bundle_only=offered and port == 0,
         rtpmap=_first_rtpmap(lines, formats[0]) if protocol in RTP_PROTOCOLS and "rtcp-mux" in attributes else "",
         direction=Direction(sorted(directions)[0]),
-        max_ptime_ms=_milliseconds(attributes.get("maxptime")),
+        fmtps=tuple((match[1], match[2]) for line in lines if kind == AUDIO and (match := _FMTP.fullmatch(line))),
+        ptime_ms=milliseconds(attributes.get("ptime")),
+        max_ptime_ms=milliseconds(attributes.get("maxptime")),
         problem=problem,
     )
 
@@ -231,12 +236,6 @@ def _first_rtpmap(lines: list[str], number: str) -> str:
     prefix = f"a=rtpmap:{number} "
     found = next((line for line in lines if line.startswith(prefix)), "").removeprefix("a=rtpmap:")
     return found if _RTPMAP.fullmatch(found) else ""
-
-
-def _milliseconds(value: str | None) -> int:
-    if value is None or _NUMBER.fullmatch(value) is None or int(value) == 0:
-        return MAX_PTIME_MS
-    return min(int(value), MAX_PTIME_MS)
 
 
 def _for_aiortc(section: Section, lines: list[str]) -> list[str]:
@@ -264,6 +263,7 @@ def _for_aiortc(section: Section, lines: list[str]) -> list[str]:
 
 def _filled(section: Section, parsed: MediaDescription) -> Section:
     transport, problem = _transport(section.kind, parsed)
+    fmtps = dict(section.fmtps)
     by_payload_type = {codec.payloadType: codec for codec in parsed.rtp.codecs}
     codecs = tuple(
         Codec(
@@ -272,6 +272,7 @@ def _filled(section: Section, parsed: MediaDescription) -> Section:
             payload_type=int(number),
             send_payload_type=int(number),
             channels=codec.channels or 1,
+            remote_fmtp=fmtps.get(number, ""),
         )
         for number in dict.fromkeys(section.formats)
         if section.kind == AUDIO and (codec := by_payload_type.get(int(number))) is not None

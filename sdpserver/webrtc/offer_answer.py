@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sdpserver.errors import BadRequest
-from sdpserver.sdp import TELEPHONE_EVENTS, Codec, Direction
+from sdpserver.sdp import (
+    DEFAULT_PTIME_MS,
+    MAX_PTIME_MS,
+    TELEPHONE_EVENTS,
+    Codec,
+    Direction,
+    OpusReceiver,
+    packet_time_ms,
+)
 
-from .offer import AUDIO, DATA, DATA_FORMAT, MAX_MESSAGE_OCTETS, MAX_PTIME_MS, SCTP_PORT, Offer, Section, Transport
-
-PTIME_MS = 20
+from .offer import AUDIO, DATA, DATA_FORMAT, MAX_MESSAGE_OCTETS, SCTP_PORT, Offer, Section, Transport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +92,14 @@ def negotiate(offer: Offer, codecs: Sequence[Codec], wanted: Direction = Directi
     bundle = tuple(mid for mid in group if mid in mids)
     tagged = mids[bundle[0]] if bundle else taken[0]
     unused = None
-    if bundle and all(sections[index].bundle_only for index in taken):
-        # Rejecting the section that has the transport would reject all (RFC 9143 section 7.3.3).
+    if bundle:
+        # Rejecting the section that has the transport would reject all (RFC 9143 section 7.3.3). Chromium with the
+        # policy max-bundle does not mark the others as bundle-only, but gives them all the same transport.
         first = next(index for index, section in enumerate(sections) if section.mid == group[0])
-        if first not in taken and sections[first].rtpmap:
+        needs_first = all(
+            sections[index].bundle_only or sections[index].transport == sections[first].transport for index in taken
+        )
+        if needs_first and first not in taken and sections[first].rtpmap:
             tagged = unused = first
             bundle = (group[0], *bundle)
     transport = sections[tagged].transport
@@ -106,8 +116,14 @@ def negotiate(offer: Offer, codecs: Sequence[Codec], wanted: Direction = Directi
         unused=unused,
         codecs=tuple(common),
         direction=Direction.INACTIVE if offered_audio is None else offered_audio.direction.answered(wanted),
-        ptime_ms=10 if offered_audio is not None and offered_audio.max_ptime_ms < PTIME_MS else PTIME_MS,
+        ptime_ms=DEFAULT_PTIME_MS if offered_audio is None else _ptime_ms(offered_audio, common),
     )
+
+
+def _ptime_ms(section: Section, codecs: Sequence[Codec]) -> int:
+    first = codecs[0]
+    shortest_ms = OpusReceiver.parse(first.remote_fmtp).min_ptime_ms if first.name == "opus" else 0
+    return packet_time_ms(wanted_ms=section.ptime_ms, shortest_ms=shortest_ms, longest_ms=section.max_ptime_ms)
 
 
 def _refuse_untaken_audio(sections: Sequence[Section]) -> None:
@@ -133,7 +149,7 @@ def _common(section: Section, liked: Sequence[Codec]) -> list[Codec]:
         wanted = (codec.name.lower(), codec.clock_rate_hz, codec.channels)
         for other in section.codecs:
             if (other.name.lower(), other.clock_rate_hz, other.channels) == wanted:
-                return codec.with_payload_type(other.payload_type)
+                return replace(codec.with_payload_type(other.payload_type), remote_fmtp=other.remote_fmtp)
         return None
 
     common = [found for codec in liked if not codec.is_telephone_event and (found := offered(codec))]
@@ -156,8 +172,9 @@ def candidates(addresses: Sequence[str], port: int) -> list[str]:
 def write_answer(negotiated: Negotiated, local: LocalTransport, *, version: int) -> str:
     """The answer's text, with an m-section for each of the offer's, in its order; those not taken have port 0.
 
-    No header extension is understood, none is answered. There is no a=ssrc: the media plane chooses its SSRC, and a
-    wrong one here is silence.
+    No header extension is understood, none is answered. Nor is RTCP feedback: lost audio is concealed before
+    a NACK could bring it, and there is no picture to ask for (RFC 4585, RFC 5104). There is no a=ssrc: the media plane
+    chooses its SSRC, and a wrong one here is silence.
     """
     offer = negotiated.offer
     taken = {index for index in (negotiated.audio, negotiated.data, negotiated.unused) if index is not None}

@@ -133,11 +133,11 @@ def test_a_wrong_configuration_is_refused_with_all_that_is_wrong(tmp_path: Path)
 
 def test_check_config_of_a_right_file(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
-    path.write_text('[media]\nsounds_dir = "x"\n')
+    path.write_text('[records]\nurl = "sqlite:///x.db"\n')
     result = run("check-config", cwd=tmp_path)
     assert result.returncode == 0
     assert result.stdout.splitlines() == [
-        "warning: [media] sounds_dir: is not supported by this version and has no effect",
+        "warning: [records] url: is not supported by this version and has no effect",
         "config.toml is fine",
     ]
 

@@ -12,12 +12,12 @@ from peers.asterisk import Asterisk
 from peers.server import ServerProcess
 from peers.waiting import until
 
-NAMES = {"ulaw": "PCMU", "alaw": "PCMA", "opus": "opus"}
+NAMES = {"ulaw": "PCMU", "alaw": "PCMA", "opus": "opus", "g722": "G722"}
 
 every_pair = [
     pytest.param(codec, trunk, id=f"{codec}-{trunk}")
-    for codec in ("PCMU", "opus")
-    for trunk in ("ulaw", "alaw", "opus")
+    for codec in ("PCMU", "opus", "G722")
+    for trunk in ("ulaw", "alaw", "opus", "g722")
 ]
 
 
@@ -25,7 +25,7 @@ def conversion(codec: str, trunk: str) -> str:
     """What the media plane must do between these two: no work where none is needed."""
     if codec == NAMES[trunk]:
         return "relay"
-    return "transcode" if "opus" in (codec, trunk) else "convert"
+    return "convert" if {codec, NAMES[trunk]} <= {"PCMU", "PCMA"} else "transcode"
 
 
 # -- built-in far ends

@@ -143,3 +143,22 @@ async def test_a_phone_that_falls_silent_ends_the_call_with_media_timeout(
             assert ended["reason"] == "media_timeout"
             assert MEDIA_TIMEOUT_S - 0.2 < ended["came_s"] - silent_s < MEDIA_TIMEOUT_S + 1
             await client.wait_closed(1)
+
+
+@pytest.mark.parametrize("codec", ["PCMU", "opus"])
+async def test_a_phone_gets_packets_of_the_length_that_it_asks_for(
+    servers: Callable[[SipPeer], ServerProcess], codec: str
+) -> None:
+    async with await SipPeer.open() as peer, await RtpPhone.open() as phone:
+        server = servers(peer)
+        async with Client(server.url, codec=codec) as client:
+            call = await connect(client, peer, phone, server)
+            for ptime_ms in (10, 30, 40, 60, 20):
+                answer = await call.reinvite(sdp(phone.port, f"a=ptime:{ptime_ms}"))
+                assert f"a=ptime:{ptime_ms}\r\n" in answer
+                changed_s = time.monotonic() + 0.2
+                await client.wait(1.4)
+                heard = phone.heard.since(changed_s)
+                assert {len(packet.payload) for packet in heard.audio_packets} == {8 * ptime_ms}
+                heard.check_tone(VOICE_HZ)
+            await hang_up(client, call)

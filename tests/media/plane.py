@@ -218,7 +218,14 @@ class Plane:
     """An engine on loopback, its events, and its peers, which are closed with it."""
 
     def __init__(
-        self, *, workers: int = 1, ip: str = "127.0.0.1", pairs: int = 8, report_interval_s: float = 60
+        self,
+        *,
+        workers: int = 1,
+        ip: str = "127.0.0.1",
+        pairs: int = 8,
+        report_interval_s: float = 60,
+        io: str = "auto",
+        gather_ms: float = 1.0,
     ) -> None:
         self.ip = ip
         self.ports = ports(pairs)
@@ -229,6 +236,8 @@ class Plane:
             rtp_bind=ip,
             rtp_port_range=self.ports,
             report_interval_s=report_interval_s,
+            io=io,  # type: ignore[arg-type]
+            gather_ms=gather_ms,
         )
         self.events: list[_media.Event] = []
         self._open: list[RtpPeer | WebRtcPeer | Socket] = []
@@ -301,12 +310,12 @@ class Plane:
 
     # -- looking
 
-    def settle(self, worker: int = 0) -> None:
+    def settle(self, worker: int = 0, timeout_s: float = WAIT_S) -> None:
         """Until the worker has carried out all commands given so far. They are in order, so a leg that times out at
         once tells."""
         probe = self.engine.create_webrtc_leg(worker, "probe", "p" * 22, "probe", "p" * 22)
         self.engine.set_timeouts(probe, 0, 1e-9)
-        self.wait(_media.MEDIA_TIMEOUT, probe)
+        self.wait(_media.MEDIA_TIMEOUT, probe, timeout_s)
         self.engine.remove_leg(probe)
 
     def stats(self, leg: int) -> _media.LegStats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import partial
 
 import pytest
 from aioice import stun
@@ -14,6 +15,10 @@ from .plane import Plane, WebRtcPeer, parse_stun, rtp, wait_for
 
 def stun_failures(plane: Plane) -> int:
     return plane.engine.counters(0)["stun_failures"]
+
+
+def has_received(plane: Plane, leg: int, packets: int) -> bool:
+    return plane.stats(leg)["packets_received"] == packets
 
 
 def attribute(kind: int, value: bytes) -> bytes:
@@ -256,15 +261,65 @@ def test_a_removed_leg_answers_no_more(plane: Plane) -> None:
     wait_for(lambda: plane.engine.counters(0)["unknown_source"] == 1, "the stranger")
 
 
-def test_the_same_address_belongs_to_the_leg_that_it_checked_last(plane: Plane) -> None:
+def test_an_address_goes_to_another_leg_once_that_ones_check_to_it_is_answered(plane: Plane) -> None:
     """A page that was reloaded may come back from the same port."""
     old = plane.webrtc_leg()
     new = plane.webrtc_leg(profile=None)
     new.check(sender=old.socket)
-    plane.engine.remove_leg(old.leg)
-    plane.settle()
+    assert plane.count(_media.ICE_CONNECTED, new.leg) == 0
+    request = own_check(new, old.socket.receive())
+    old.socket.send(answer_to(request, new.LOCAL[1]), new.port)
+    assert plane.wait(_media.ICE_CONNECTED, new.leg)[3].decode() == old.socket.address
     old.socket.send(b"\x16 a flight", new.port)
     assert plane.wait(_media.DTLS, new.leg)[3] == b"\x16 a flight"
+    plane.engine.remove_leg(old.leg)
+    plane.settle()
+    old.socket.send(b"\x16 another", new.port)
+    assert plane.wait(_media.DTLS, new.leg)[3] == b"\x16 another"
+
+
+def test_a_caller_who_forges_the_address_of_another_does_not_get_it(plane: Plane) -> None:
+    """Whoever has a leg can make checks on it, with any source address."""
+    victim, thief = plane.webrtc_leg(), plane.webrtc_leg()
+    for sequence in range(1, 6):
+        victim.socket.send(bytes(thief.request()), thief.port)  # as if it came from there
+        victim.send(rtp(sequence))
+        wait_for(partial(has_received, plane, victim.leg, sequence), "the victim's packet")
+    while stun.parse_message(datagram := victim.socket.receive()).message_class is not stun.Class.REQUEST:
+        pass  # answers to what was forged
+    check = own_check(thief, datagram)
+    victim.socket.send(answer_to(check, "w" * 24), victim.port)  # by a browser that knows nothing of it
+    thief.socket.send(answer_to(check, thief.LOCAL[1]), thief.port)  # not from there
+    plane.settle()
+    victim.send(rtp(6))
+    wait_for(lambda: plane.stats(victim.leg)["packets_received"] == 6, "the victim's packet")
+    assert plane.stats(thief.leg)["auth_failures"] == 0
+    assert plane.stats(thief.leg)["remote_address"] == thief.socket.address
+    assert plane.count(_media.ICE_SELECTED, thief.leg) == 0
+
+
+def test_a_caller_who_forges_an_address_before_its_owner_comes_loses_it_to_the_owner(plane: Plane) -> None:
+    thief = plane.webrtc_leg(profile=None)
+    owner = plane.webrtc_leg(profile=None)
+    thief.check(sender=owner.socket)
+    plane.wait(_media.ICE_CONNECTED, thief.leg)
+    owner.check()
+    owner.socket.send(answer_to(own_check(owner, owner.socket.receive()), owner.LOCAL[1]), owner.port)
+    plane.wait(_media.ICE_CONNECTED, owner.leg)
+    plane.set_keys(owner, "AEAD_AES_128_GCM")
+    thief.check(sender=owner.socket)
+    owner.send(rtp(1))
+    wait_for(lambda: plane.stats(owner.leg)["packets_received"] == 1, "the owner's packet")
+
+
+def test_forged_answers_are_counted(plane: Plane) -> None:
+    peer = plane.webrtc_leg()
+    before = stun_failures(plane)
+    forged = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE)
+    peer.socket.send(bytes(forged), peer.port)
+    wait_for(lambda: stun_failures(plane) == before + 1, "the forged answer")
+    plane.socket().send(bytes(forged), peer.port)
+    wait_for(lambda: plane.engine.counters(0)["unknown_source"] == 1, "a stranger's answer")
 
 
 def test_dtls_is_handed_up_only_from_an_address_that_has_passed_a_check(plane: Plane) -> None:

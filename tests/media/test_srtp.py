@@ -40,12 +40,32 @@ GCM_SEALED: list[tuple[SrtpProfile, int, str]] = [
 ]
 
 
+@pytest.mark.parametrize("own_gcm", [True, False])
 @pytest.mark.parametrize(("profile", "key_length", "sealed"), GCM_SEALED)
-def test_gcm_gives_the_packets_of_rfc_7714_section_16(profile: SrtpProfile, key_length: int, sealed: str) -> None:
-    cipher = testing.Cipher(profile, bytes(range(key_length)), b"", GCM_SALT)
+def test_gcm_gives_the_packets_of_rfc_7714_section_16(
+    profile: SrtpProfile, key_length: int, sealed: str, own_gcm: bool
+) -> None:
+    cipher = testing.Cipher(profile, bytes(range(key_length)), b"", GCM_SALT, own_gcm)
     assert cipher.seal(GCM_PLAIN, GCM_INDEX) == bytes.fromhex(sealed)
     assert cipher.open(bytes.fromhex(sealed), GCM_INDEX) == GCM_PLAIN
     assert cipher.open(bytes.fromhex(sealed), GCM_INDEX + 0x10000) is None, "another rollover counter"
+
+
+@pytest.mark.parametrize(("profile", "key_length"), [("AEAD_AES_128_GCM", 16), ("AEAD_AES_256_GCM", 32)])
+def test_our_gcm_and_that_of_openssl_agree_on_every_length(profile: SrtpProfile, key_length: int) -> None:
+    rng = random.Random(7714)
+    for length in [*range(200), *range(200, 2000, 61), 2000]:
+        keys = rng.randbytes(key_length), b"", rng.randbytes(12)
+        own, openssl = testing.Cipher(profile, *keys, True), testing.Cipher(profile, *keys, False)
+        csrc = rng.randrange(16)
+        plain = bytes([0x80 | csrc, 0]) + rng.randbytes(10 + 4 * csrc + length)
+        index = rng.getrandbits(48)
+        sealed = own.seal(plain, index)
+        assert sealed == openssl.seal(plain, index)
+        assert own.open(sealed, index) == openssl.open(sealed, index) == plain
+        place = rng.randrange(1 + 3 * (csrc > 0), len(sealed))
+        forged = sealed[:place] + bytes([sealed[place] ^ 1 << rng.randrange(8)]) + sealed[place + 1 :]
+        assert own.open(forged, index) is None
 
 
 def test_counter_mode_gives_the_key_stream_of_rfc_3711_appendix_b_2() -> None:
@@ -101,6 +121,22 @@ def test_what_we_seal_libsrtp_opens_and_the_other_way_round_over_two_rollovers(p
         assert our_ear.unprotect(sealed) == ("ok", plain)
         sequence += rng.choice([1, 1, 2, 60, 180])
     assert sequence > 2 * 0x10000
+
+
+@pytest.mark.parametrize("profile", PROFILE_NAMES)
+def test_the_rollover_counter_goes_on_past_16_bits_with_loss_all_the_way(profile: SrtpProfile) -> None:
+    """The index has 48 bits: 65,536 rollovers are a call of years, or of a peer that skips as far as it may."""
+    master = master_key(profile)
+    ours, theirs = testing.Sender(profile, master), session(profile, master, outbound=True)
+    receiver = testing.Receiver(profile, master)
+    sequence = 0
+    while sequence >> 16 < 0x10002:
+        plain = rtp(sequence, payload=b"").serialize()
+        sealed = ours.protect(plain)
+        assert receiver.unprotect(sealed) == ("ok", plain), sequence
+        assert theirs.protect(plain) == sealed, sequence
+        sequence += 0x7FFF
+    assert receiver.unprotect(sealed)[0] == "repeated"
 
 
 @pytest.mark.parametrize("profile", PROFILE_NAMES)

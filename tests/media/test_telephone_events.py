@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -175,3 +177,20 @@ def test_a_cut_event_is_dropped(plane: Plane) -> None:
     a, b = pair(plane, 8000, 8000)
     a.send(rtp(1, payload_type=101, payload=b"\1\2\3"))
     wait_for(lambda: plane.stats(b.leg)["dropped_conversion"] == 1, "the refusal")
+
+
+def test_a_press_toward_a_leg_that_gets_transcoded_audio_is_not_interrupted_by_audio(plane: Plane) -> None:
+    phone, browser = plane.rtp_leg([PCMU, EVENT_8000]), plane.rtp_leg([OPUS, EVENT_48000])
+    plane.bridge(phone, browser)
+    for i in range(10):
+        phone.send(rtp(100 + i, 160 * i, payload=b"\x55" * 160))
+        browser.receive()
+    kinds: list[int] = []
+    for packet in press(110, 1600, 5, 101, 8000):
+        phone.send(packet)
+        # The jitter buffer goes on for as long as an event lasts; what it makes up must not be heard in between.
+        due = time.monotonic() + 0.02
+        while (left_s := due - time.monotonic()) > 0:
+            with contextlib.suppress(TimeoutError):
+                kinds.append(browser.receive(left_s).payload_type)
+    assert kinds[kinds.index(110) :] == [110] * 7

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -128,47 +129,67 @@ def test_g711_becomes_opus(plane: Plane, source: CodecEntry) -> None:
     assert plane.stats(browser.leg)["conversion"] == "transcode"
 
 
-@pytest.mark.parametrize("ptime_ms", [10, 20, 30, 40, 50, 60])
-def test_every_ptime_of_g711_becomes_one_opus_packet_of_that_length(plane: Plane, ptime_ms: int) -> None:
+def repacketised(
+    a: RtpPeer | WebRtcPeer, b: RtpPeer | WebRtcPeer, payloads: list[bytes], payload_type: int, in_ms: int, out_ms: int
+) -> list[Any]:
+    """What `b` gets of what `a` sends in packets of `in_ms`, as many at a time as are whole packets there."""
+    step = math.lcm(in_ms, out_ms)
+    received = []
+    for i, payload in enumerate(payloads):
+        clock_khz = 48 if payload_type == OPUS[2] else 8
+        a.send(rtp(100 + i, 5000 + i * in_ms * clock_khz, payload=payload, payload_type=payload_type))
+        if (i + 1) * in_ms % step == 0:
+            received += [b.receive() for _ in range(step // out_ms)]
+    return received
+
+
+@pytest.mark.parametrize(("in_ms", "out_ms"), [(10, 20), (20, 10), (20, 30), (30, 20), (20, 40), (60, 30), (40, 60)])
+def test_g711_becomes_opus_packets_of_the_length_that_was_agreed_on(plane: Plane, in_ms: int, out_ms: int) -> None:
     browser, phone = plane.webrtc_leg([OPUS]), plane.rtp_leg([PCMU])
+    plane.engine.set_codecs(browser.leg, [OPUS], out_ms)
     plane.bridge(browser, phone)
     octets = encode_law("PCMU", audio.sine(TONE_HZ, 1.2, 8000, amplitude=AMPLITUDE))
-    size = 8 * ptime_ms
-    received = relay(phone, browser, [octets[i : i + size] for i in range(0, 9600 - size + 1, size)], 0, size)
-    even_steps(received, 48 * ptime_ms)
+    size = 8 * in_ms
+    payloads = [octets[i : i + size] for i in range(0, 9600 - size + 1, size)]
+    received = repacketised(phone, browser, payloads, 0, in_ms, out_ms)
+    even_steps(received, 48 * out_ms)
     heard = opus_decoded([packet.payload for packet in received])
-    assert len(heard) == len(received) * 48 * ptime_ms
+    assert len(heard) == len(received) * 48 * out_ms
     check(heard, 48000)
 
 
-@pytest.mark.parametrize("ptime_ms", [10, 20, 40, 60])
-def test_every_frame_length_of_opus_becomes_g711_of_that_length(plane: Plane, ptime_ms: int) -> None:
+@pytest.mark.parametrize(("in_ms", "out_ms"), [(10, 20), (20, 10), (20, 30), (40, 20), (60, 40), (20, 60)])
+def test_opus_becomes_g711_packets_of_the_length_that_was_agreed_on(plane: Plane, in_ms: int, out_ms: int) -> None:
     browser, phone = plane.webrtc_leg([OPUS]), plane.rtp_leg([PCMA])
+    plane.engine.set_codecs(phone.leg, [PCMA], out_ms)
     plane.bridge(browser, phone)
-    payloads = opus_packets(audio.sine(TONE_HZ, 1.2, 48000, amplitude=AMPLITUDE), 48000, ptime_ms)
-    received = relay(browser, phone, payloads, 111, 48 * ptime_ms)
-    assert {len(packet.payload) for packet in received} == {8 * ptime_ms}
-    even_steps(received, 8 * ptime_ms)
+    payloads = opus_packets(audio.sine(TONE_HZ, 1.2, 48000, amplitude=AMPLITUDE), 48000, in_ms)
+    received = repacketised(browser, phone, payloads, 111, in_ms, out_ms)
+    assert {len(packet.payload) for packet in received} == {8 * out_ms}
+    even_steps(received, 8 * out_ms)
     check(audio.decode_alaw(b"".join(packet.payload for packet in received)), 8000)
 
 
-def test_g711_of_a_length_that_opus_has_no_frame_for_is_dropped_and_counted(plane: Plane) -> None:
-    browser, phone = plane.webrtc_leg([OPUS]), plane.rtp_leg([PCMU])
-    plane.bridge(browser, phone)
-    phone.send(rtp(1, payload=b"x" * 123))
-    phone.send(rtp(2, payload=b"x" * 160))
-    browser.receive()
-    assert plane.stats(browser.leg)["dropped_conversion"] == 1
+@pytest.mark.parametrize(("in_ms", "out_ms"), [(10, 20), (20, 30), (60, 20)])
+def test_g711_of_one_length_becomes_g711_of_the_other_sample_by_sample(plane: Plane, in_ms: int, out_ms: int) -> None:
+    a, b = plane.rtp_leg(), plane.rtp_leg()
+    plane.engine.set_codecs(b.leg, [PCMU], out_ms)
+    plane.bridge(a, b)
+    octets = encode_law("PCMU", audio.sine(TONE_HZ, 1.2, 8000, amplitude=AMPLITUDE))
+    size = 8 * in_ms
+    received = repacketised(a, b, [octets[i : i + size] for i in range(0, 9600 - size + 1, size)], 0, in_ms, out_ms)
+    assert {len(packet.payload) for packet in received} == {8 * out_ms}
+    even_steps(received, 8 * out_ms)
+    check(audio.decode_ulaw(b"".join(packet.payload for packet in received)), 8000)
 
 
-def test_broken_opus_is_dropped_and_counted_and_the_next_packet_decoded(plane: Plane) -> None:
+def test_broken_opus_is_dropped_and_the_next_packet_decoded(plane: Plane) -> None:
     browser, phone = plane.webrtc_leg([OPUS]), plane.rtp_leg([PCMU])
     plane.bridge(browser, phone)
     good = opus_packets(audio.sine(TONE_HZ, 0.1, 48000), 48000, 20)
     browser.send(rtp(1, payload=b"\xff\xff\xff\xff", payload_type=111))
     browser.send(rtp(2, payload=good[0], payload_type=111))
     assert len(phone.receive().payload) == 160
-    assert plane.stats(phone.leg)["dropped_conversion"] == 1
 
 
 def test_what_the_other_leg_speaks_is_relayed_and_the_rest_converted_to_its_first(plane: Plane) -> None:
@@ -187,12 +208,10 @@ def test_what_the_other_leg_speaks_is_relayed_and_the_rest_converted_to_its_firs
 
 
 def test_what_nobody_can_convert_is_dropped_and_counted(plane: Plane) -> None:
-    a, b = plane.rtp_leg([("G722", 8000, 9, 9), PCMU]), plane.rtp_leg([PCMU])
+    a, b = plane.rtp_leg(), plane.rtp_leg([COMFORT_NOISE])
     plane.bridge(a, b)
-    a.send(rtp(1, payload_type=9))
+    a.send(rtp(1))
     wait_for(lambda: plane.stats(b.leg)["dropped_conversion"] == 1, "the refusal")
-    a.send(rtp(2, payload=b"next"))
-    assert b.receive().payload == b"next"
 
 
 def test_echo_of_opus_is_relayed_untouched(plane: Plane) -> None:

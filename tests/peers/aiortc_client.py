@@ -127,7 +127,7 @@ def formats_of(sdp: str) -> dict[int, Format]:
 class Client:
     """One page's worth of a call: `await client.call(to=...)`, listen to `heard`, `await client.close()`.
 
-    :param codec: `PCMU`, `PCMA` or `opus` to offer only that one; None for all.
+    :param codec: `PCMU`, `PCMA`, `G722` or `opus` to offer only that one; None for all.
     :param frequency_hz: what it says; 0 for silence, None for no voice (it only listens).
     """
 

@@ -18,8 +18,8 @@ from .ports import claim_block, release_block
 from .waiting import wait_until
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-CODECS = ("ulaw", "alaw", "opus")
-"""One user for each, held to that codec; `any` takes all three."""
+CODECS = ("ulaw", "alaw", "opus", "g722")
+"""One user for each, held to that codec; `any` takes all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class User:
     name: str
     password: str
     codecs: str
+    encryption: str = ""
+    """How it takes SRTP, or keys, see `scripts/asterisk-config`."""
 
 
 USERS = (*(User(codec, f"pw-{codec}", codec) for codec in CODECS), User("any", "pw-any", ",".join(CODECS)))
@@ -79,7 +81,7 @@ class Asterisk:
                 "RTP_HI": str(self.rtp_ports[1]),
                 "AMI_PORT": str(self.ami_port),
                 "HTTP_PORT": str(self.http_port),
-                "USERS": " ".join(f"{user.name}:{user.password}:{user.codecs}" for user in users),
+                "USERS": " ".join(f"{user.name}:{user.password}:{user.codecs}:{user.encryption}" for user in users),
             },
         )
 

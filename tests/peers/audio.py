@@ -69,7 +69,10 @@ def dominant_frequency(pcm: Pcm, rate: int) -> float:
     if not 0 < peak < len(spectrum) - 1 or spectrum[peak] == 0.0:
         return 0.0
     left, middle, right = np.log(np.maximum(spectrum[peak - 1 : peak + 2], 1e-15))
-    return float((peak + 0.5 * (left - right) / (left - 2 * middle + right)) * rate / size)
+    curvature = left - 2 * middle + right
+    if curvature == 0.0:  # a click: all frequencies alike
+        return 0.0
+    return float((peak + 0.5 * (left - right) / curvature) * rate / size)
 
 
 def envelope(pcm: Pcm, rate: int) -> Pcm:

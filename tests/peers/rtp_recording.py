@@ -37,10 +37,13 @@ class Format:
     clock_rate_hz: int
 
 
-class _OpusDecoder:
-    def __init__(self) -> None:
-        self._codec: Any = av.CodecContext.create("libopus", "r")
-        self._codec.format, self._codec.layout, self._codec.sample_rate = "s16", "mono", 48000
+class _Decoder:
+    """FFmpeg's, of Opus at 48 kHz or of G.722 at 16 kHz."""
+
+    def __init__(self, name: str) -> None:
+        self._codec: Any = av.CodecContext.create("g722" if name == "G722" else "libopus", "r")
+        self._codec.format, self._codec.layout = "s16", "mono"
+        self._codec.sample_rate = 16000 if name == "G722" else 48000
 
     def decode(self, payload: bytes) -> audio.Pcm:
         frames = [audio.from_int16(frame.to_ndarray().tobytes()) for frame in self._codec.decode(av.Packet(payload))]
@@ -99,24 +102,27 @@ class RtpRecording:
         assert len({packet.ssrc for packet in packets}) == 1, "the SSRC changed"
         form = self.formats[packets[0].payload_type]
         first = packets[0].timestamp
-        opus = _OpusDecoder()
+        decoder = _Decoder(form.name)
+        # The RTP clock of G.722 is half its sampling rate (RFC 3551 section 4.5.2).
+        per_tick = 2 if form.name == "G722" else 1
         pieces: list[tuple[int, audio.Pcm]] = []
         for packet in packets:
-            offset = (packet.timestamp - first + 0x80000000) % 0x100000000 - 0x80000000
+            offset = per_tick * ((packet.timestamp - first + 0x80000000) % 0x100000000 - 0x80000000)
             if form.name == "PCMU":
                 samples = audio.decode_ulaw(packet.payload)
             elif form.name == "PCMA":
                 samples = audio.decode_alaw(packet.payload)
             else:
-                samples = opus.decode(packet.payload)
+                samples = decoder.decode(packet.payload)
             pieces.append((offset, samples))
         start = min(offset for offset, _ in pieces)
         end = max(offset + len(samples) for offset, samples in pieces)
-        assert end - start < 600 * form.clock_rate_hz, f"timestamps jump by {(end - start) / form.clock_rate_hz:.0f} s"
+        rate = per_tick * form.clock_rate_hz
+        assert end - start < 600 * rate, f"timestamps jump by {(end - start) / rate:.0f} s"
         line = np.zeros(end - start)
         for offset, samples in pieces:
             line[offset - start : offset - start + len(samples)] = samples
-        return line, form.clock_rate_hz
+        return line, rate
 
     def drift_ms(self) -> float:
         """How much more time went by on the clock than in timestamps, from the first half second to the last."""

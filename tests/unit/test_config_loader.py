@@ -109,7 +109,13 @@ CASES: list[tuple[str, str]] = [
         "[media] rtp_port_range: [20000, 29999] overlaps the port of [sip], 25000",
     ),
     ("[sip]\nport = 10000", "line 2: [sip] port: 10000 is a port of [webrtc] too, 10000"),
-    ('[media]\ncodecs = ["G722"]', "line 2: [media] codecs: must name at least one of PCMU, PCMA, opus"),
+    ("[media]\ncodecs = []", "line 2: [media] codecs: must name at least one of PCMU, PCMA, opus, G722"),
+    ("[media]\nopus_bitrate_bps = 5000", "line 2: [media] opus_bitrate_bps: must be from 6000 to 128000, not 5000"),
+    ("[media]\nopus_complexity = 11", "line 2: [media] opus_complexity: must be from 0 to 10, not 11"),
+    (
+        "[media]\njitter_buffer_ms = [200, 20]",
+        "line 2: [media] jitter_buffer_ms: must be [least, most], both from 20 to 500, not [200, 20]",
+    ),
     (
         '[media]\ncodecs = [\n  "PCMU",\n  "G729"\n]',
         'line 2: [media] codecs: must be an array with any of "PCMU", "PCMA", "opus", "G722", not ["PCMU","G729"]',
@@ -130,10 +136,6 @@ CASES: list[tuple[str, str]] = [
     (
         '[[trunks]]\nname = "a"\nserver = "h"\nusername = "u"\npassword = "p"\npassword_env = "HOME"',
         "line 6: [[trunks]] 1 password_env: password and password_env are set; only one may be",
-    ),
-    (
-        '[[trunks]]\nname = "a"\nserver = "h"\nsrtp = "required"',
-        'line 4: [[trunks]] 1 srtp: "required" is not supported by this version; it must be "off"',
     ),
     (
         '[[trunks]]\nname = "a"\nserver = "h"\nallow_ips = ["10.0.0.1/24"]',
@@ -319,13 +321,25 @@ def test_stun_server_adds_to_the_list(write: Write) -> None:
 
 def test_what_has_no_effect_yet_is_told_and_not_refused(write: Write) -> None:
     _, warnings = load_with_warnings(
-        write('[media]\ncodecs = ["PCMU", "G722"]\n[records]\nurl = "x"\n[[dn]]\nnumber = "1"\npassword_hash = "h"\n'),
+        write('[records]\nurl = "x"\n[[dn]]\nnumber = "1"\npassword_hash = "h"\n'),
         {"JWT_SECRET": "s3cret"},
     )
     assert [warning.partition(":")[0] for warning in warnings] == [
-        "[media] codecs",
         "[records] url",
         "[dn]",
         "[auth] jwt_secret",
     ]
     assert "s3cret" not in str(warnings)
+
+
+@pytest.mark.parametrize(
+    ("transport", "srtp", "warned"),
+    [("udp", "required", True), ("tcp", "optional", True), ("tls", "required", False), ("udp", "off", False)],
+)
+def test_keys_in_signalling_that_anyone_can_read_are_warned_of(
+    write: Write, transport: str, srtp: str, warned: bool
+) -> None:
+    sip = '[sip]\ntransports = ["udp", "tcp", "tls"]\ntls_ca = "{}"\n'.format("/etc/ssl/certs/ca-certificates.crt")
+    trunk = f'[[trunks]]\nname = "a"\nserver = "h"\ntransport = "{transport}"\nsrtp = "{srtp}"\n'
+    _, warnings = load_with_warnings(write(sip + trunk), {})
+    assert [warning.partition(":")[0] for warning in warnings] == ["[[trunks]] 1 srtp"] * warned

@@ -58,6 +58,23 @@ def test_the_log_keeps_a_bounded_number_of_events() -> None:
     assert [event.id for event in log.kept] == list(range(6, LOG_LENGTH + 6))
 
 
+async def test_of_what_comes_again_and_again_only_the_newest_is_kept() -> None:
+    log = EventLog(clock=Clock())
+    follower = log.subscribe()
+    log.emit("offer")
+    for loss in range(3 * LOG_LENGTH):
+        log.emit_latest("quality", loss=loss)
+        if loss == 100:
+            log.emit("ringing")
+    assert [(event.type, event.id) for event in log.kept] == [("offer", 1), ("ringing", 103), ("quality", 770)]
+    assert log.timeline.keys() == {"offer", "ringing"}
+    late = log.subscribe(after_id=103)
+    log.emit("closed")
+    log.close()
+    assert [event.type async for event in late] == ["quality", "closed"]
+    assert [event.id async for event in follower] == list(range(1, QUEUE_LENGTH + 1)), "and whoever follows gets all"
+
+
 def test_the_timeline_has_the_first_time_of_each_step_in_ms_since_the_start() -> None:
     clock = Clock()
     log = EventLog(clock=clock)

@@ -9,12 +9,13 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests import processes, report, sdp
+from loadtests import growth, plot, processes, report, sdp
 from loadtests.live_calls import Result, Segment
 from loadtests.loadgen import DEFAULT_BUILD, Endpoint, Loadgen, LoadgenError, build
 from loadtests.rtpengine import bdecode, bencode
@@ -129,6 +130,7 @@ def test_the_cpu_of_a_case_is_that_of_the_stretches_without_loss() -> None:
             lost=lost,
             delay_mean_us=delays,
             delay_p99_us=delays,
+            octets_to_srtp=160,
             generator_cpu_percent=0,
             late_p99_us=0,
         )
@@ -208,3 +210,53 @@ def test_locust_runs_five_seconds_against_a_real_server_without_a_failure(execut
     for name in ("/webrtc/offer", "/webrtc/ice-candidate", "/webrtc/close", "offer to first packet back"):
         assert names[name] >= 5, rows
     assert all(int(row.split(",")[3]) == 0 for row in rows[1:]), rows
+
+
+def step(**changes: Any) -> growth.Step:
+    facts: dict[str, Any] = {
+        "kind": "relay",
+        "calls": 200,
+        "cpu_percent_per_call": 0.1,
+        "busiest_thread_percent": 20,
+        "mb_per_call": 0.25,
+        "lost_share": 0,
+        "delay_p99_us": 2000,
+        "generator_cpu_percent": 30,
+        "generator_late_p99_us": 200,
+    }
+    return growth.Step(**{**facts, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "limit"),
+    [
+        ({}, ""),
+        ({"lost_share": 0.0011}, "0.11 % of the packets lost"),
+        ({"delay_p99_us": 21_000}, "p99 of the delay 21 ms"),
+        ({"delay_p99_us": 21_000, "kind": "transcode"}, ""),
+        ({"generator_late_p99_us": 6000}, "the generator 6 ms late"),
+    ],
+)
+def test_growth_ends_where_the_load_is_no_longer_carried(changes: dict[str, Any], limit: str) -> None:
+    assert step(**changes).limit() == limit
+
+
+def test_growth_tells_whose_work_did_not_fit() -> None:
+    assert "server's busiest" in step(busiest_thread_percent=97).stopped_by()
+    assert "generator is" in step(generator_cpu_percent=97).stopped_by()
+    assert "both" in step(busiest_thread_percent=97, generator_cpu_percent=97).stopped_by()
+
+
+def test_numbers_of_calls_grow_by_a_quarter_beyond_a_thousand() -> None:
+    assert list(growth.sizes(1600)) == [*growth.SIZES, 1250, 1562]
+    assert list(growth.sizes(20)) == [1, 2, 5, 10, 20]
+
+
+def test_a_picture_has_each_point_at_its_place() -> None:
+    picture = ElementTree.fromstring(
+        plot.svg({"a & b": [(1, 4.0), (10, 2.0), (100, 0.0)]}, title="t", x_title="x", y_title="y")
+    )
+    points = [(float(c.get("cx", "")), float(c.get("cy", ""))) for c in picture.findall(".//{*}circle")]
+    assert points[1][0] - points[0][0] == pytest.approx(points[2][0] - points[1][0], abs=0.2), "logarithmic"
+    assert points[1][1] - points[0][1] == pytest.approx(points[2][1] - points[1][1], abs=0.2), "linear"
+    assert "a & b" in [text.text for text in picture.findall(".//{*}text")]

@@ -4,7 +4,7 @@ import pytest
 
 from sdpserver import sdp
 from sdpserver.errors import BadRequest
-from sdpserver.sdp import Direction
+from sdpserver.sdp import Direction, OpusReceiver, packet_time_ms
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,31 @@ def test_an_sdp_beyond_the_limits_is_refused_before_it_is_parsed(text: str, reas
     with pytest.raises(BadRequest) as caught:
         sdp.check_limits(text)
     assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("fmtp", "expected"),
+    [
+        ("", OpusReceiver()),
+        ("minptime=10;useinbandfec=1", OpusReceiver(min_ptime_ms=10, use_inband_fec=True)),
+        (
+            "maxplaybackrate=8000; maxaveragebitrate=12000; usedtx=1; stereo=1",
+            OpusReceiver(max_playback_rate_hz=8000, max_average_bitrate_bps=12000, use_dtx=True),
+        ),
+        ("MAXPLAYBACKRATE=16000;USEINBANDFEC=0", OpusReceiver(max_playback_rate_hz=16000)),
+        ("maxplaybackrate=1;maxaveragebitrate=99999999;usedtx=2;useinbandfec=;;=1", OpusReceiver()),
+        ("maxaveragebitrate=-1;minptime=\u00b2", OpusReceiver()),
+    ],
+    ids=["nothing", "Chromium", "all", "case", "out of range", "no numbers"],
+)
+def test_how_a_peer_wants_opus(fmtp: str, expected: OpusReceiver) -> None:
+    assert OpusReceiver.parse(fmtp) == expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "shortest", "longest", "expected"),
+    [(0, 0, 0, 20), (30, 0, 0, 30), (25, 0, 0, 20), (5, 0, 0, 10), (200, 0, 0, 60), (0, 40, 0, 40), (60, 0, 20, 20),
+     (0, 40, 20, 20), (0, 0, 10, 10), (0, 0, 3, 10)],
+)  # fmt: skip
+def test_how_long_our_packets_are(wanted: int, shortest: int, longest: int, expected: int) -> None:
+    assert packet_time_ms(wanted_ms=wanted, shortest_ms=shortest, longest_ms=longest) == expected

@@ -146,3 +146,14 @@ async def test_bundle_policies_of_the_page(negotiation: Negotiation) -> None:
         )
         found = await negotiation(AUDIO, VIDEO, DATA)
         assert found["sctp"] == 65536, policy
+
+
+@pytest.mark.parametrize("policy", ["max-bundle", "max-compat", "balanced"])
+@pytest.mark.parametrize("first", [VIDEO, DATA])
+async def test_audio_comes_after_another_section(negotiation: Negotiation, first: str, policy: str) -> None:
+    await negotiation.page.evaluate(
+        f"() => {{ pc.close(); window.pc = new RTCPeerConnection({{bundlePolicy: '{policy}'}}) }}"
+    )
+    found = await negotiation(first, AUDIO)
+    assert found["transceivers"][-1] == ["sendrecv", False]
+    assert found["transports"] == 1

@@ -37,6 +37,8 @@ CONFIG = Config(
         (CallOptions(to="SIP:600@EXAMPLE.com;transport=tcp"), {}, "sip:600@pbx.example.com:5060"),
         (CallOptions(to="600", trunk="genesys"), {}, "sip:600@10.0.0.9"),
         (CallOptions(to="echo", trunk="pbx"), {}, "sip:echo@pbx.example.com:5060"),
+        (CallOptions(to="conference/sales"), {}, "conference/sales"),
+        (None, {"room_id": "sales~1.a-B_"}, "conference/sales~1.a-B_"),
     ],
 )
 def test_destination(call: CallOptions | None, metadata: dict[str, Any], uri: str) -> None:
@@ -52,8 +54,10 @@ def test_destination(call: CallOptions | None, metadata: dict[str, Any], uri: st
         (CallOptions(to="sip:600@evil.example", trunk="pbx"), {}, "bad_destination"),
         (CallOptions(to="sip:@pbx.example.com"), {}, "bad_destination"),
         (CallOptions(to="sip:600"), {}, "bad_destination"),
-        (CallOptions(to="conference/sales"), {}, "bad_destination"),
-        (None, {"room_id": "sales"}, "bad_destination"),
+        (CallOptions(to="conference/"), {}, "bad_destination"),
+        (CallOptions(to="conference/" + "x" * 65), {}, "bad_destination"),
+        (CallOptions(to="conference/a/b"), {}, "bad_destination"),
+        (None, {"room_id": "sales team"}, "bad_destination"),
         (None, {"to": 600}, "bad_destination"),
         (None, {"to": ""}, "bad_destination"),
         (None, {"to": "9" * 300}, "bad_destination"),

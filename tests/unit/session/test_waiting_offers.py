@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from sdpserver.config import Config, Trunk
 from sdpserver.errors import Conflict
 from sdpserver.messages import CallOptions
+from sdpserver.recording import RecordingFolder
+from sdpserver.session.quality_reports import QualityReports
 from sdpserver.session.routing import Destination
 from sdpserver.session.session import Session
 from sdpserver.session.states import CallState
@@ -22,6 +25,8 @@ def new_session() -> Session:
         options=CallOptions(wait_for="answer"),
         metadata={},
         config=Config(),
+        quality_reports=QualityReports(),
+        recordings=RecordingFolder(Path("recordings")),
     )
 
 

@@ -7,9 +7,10 @@ import random
 import pytest
 
 from sdpserver.errors import BadRequest
-from sdpserver.sdp import Codec, Direction, audio_codecs, with_telephone_events
+from sdpserver.sdp import Codec, Direction, OpusReceiver, audio_codecs, with_telephone_events
 from sdpserver.sip.offer_answer import (
     LocalAudio,
+    Offered,
     Origin,
     RemoteAudio,
     accept_answer,
@@ -17,11 +18,13 @@ from sdpserver.sip.offer_answer import (
     negotiate,
     offer_body,
     parse,
+    read_own_offer,
 )
 
 LOCAL = LocalAudio(
     ip="192.0.2.1", rtp_port=20000, codecs=tuple(with_telephone_events(audio_codecs(["PCMU", "PCMA", "opus"])))
 )
+OFFERED = Offered(codecs=LOCAL.codecs)
 
 
 def sdp(*lines: str, session: tuple[str, ...] = ("c=IN IP4 198.51.100.7",)) -> str:
@@ -34,7 +37,7 @@ def names(codecs: list[Codec]) -> list[tuple[str, int, int]]:
 
 
 def test_our_offer_lists_all_codecs_in_order() -> None:
-    assert offer_body(LOCAL) == (
+    assert offer_body(LOCAL, OFFERED) == (
         "c=IN IP4 192.0.2.1\r\nt=0 0\r\n"
         "m=audio 20000 RTP/AVP 0 8 111 101 110\r\n"
         "a=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\n"
@@ -52,7 +55,7 @@ def test_the_version_grows_only_with_a_change() -> None:
 
 
 def test_an_ipv6_address_is_named_as_such() -> None:
-    body = offer_body(LocalAudio(ip="2001:db8::1", rtp_port=4, codecs=LOCAL.codecs))
+    body = offer_body(LocalAudio(ip="2001:db8::1", rtp_port=4, codecs=LOCAL.codecs), OFFERED)
     assert body.startswith("c=IN IP6 2001:db8::1\r\n")
     assert Origin(1).describe("2001:db8::1", body).split("\r\n")[1] == "o=- 1 1 IN IP6 2001:db8::1"
 
@@ -72,7 +75,7 @@ def test_an_ipv6_address_is_named_as_such() -> None:
     ids=["static", "both G.711", "renumbered Opus", "event of another clock", "twice", "two numbers of one codec"],
 )  # fmt: skip
 def test_the_codecs_of_an_answer(lines: list[str], expected: list[tuple[str, int, int]]) -> None:
-    assert names(accept_answer(LOCAL, sdp(*lines)).codecs) == expected
+    assert names(accept_answer(LOCAL, OFFERED, sdp(*lines)).codecs) == expected
 
 
 @pytest.mark.parametrize(
@@ -84,25 +87,39 @@ def test_the_codecs_of_an_answer(lines: list[str], expected: list[tuple[str, int
         (["a=rtcp:5555 IN IP4 203.0.113.1"], "198.51.100.7", 5000, 5555, Direction.SENDRECV, 20),
         (["a=rtcp-mux"], "198.51.100.7", 5000, 5000, Direction.SENDRECV, 20),
         (["a=sendonly", "a=ptime:30"], "198.51.100.7", 5000, 5001, Direction.RECVONLY, 30),
-        (["a=recvonly", "a=ptime:7"], "198.51.100.7", 5000, 5001, Direction.SENDONLY, 20),
+        (["a=recvonly", "a=ptime:7"], "198.51.100.7", 5000, 5001, Direction.SENDONLY, 10),
+        (["a=ptime:100"], "198.51.100.7", 5000, 5001, Direction.SENDRECV, 60),
+        (["a=ptime:40", "a=maxptime:30"], "198.51.100.7", 5000, 5001, Direction.SENDRECV, 30),
         (["a=inactive", "a=ptime:²0"], "198.51.100.7", 5000, 5001, Direction.INACTIVE, 20),
         (["c=IN IP4 0.0.0.0"], "0.0.0.0", 0, 0, Direction.RECVONLY, 20),
     ],
-    ids=["plain", "own c=", "IPv6", "RFC 3605", "mux", "sendonly", "recvonly", "inactive", "RFC 2543"],
+    ids=[
+        "plain",
+        "own c=",
+        "IPv6",
+        "RFC 3605",
+        "mux",
+        "sendonly",
+        "recvonly",
+        "too long",
+        "maximum",
+        "inactive",
+        "RFC 2543",
+    ],
 )
 def test_the_stream_of_an_answer(
     lines: list[str], ip: str, rtp_port: int, rtcp_port: int, direction: Direction, ptime_ms: int
 ) -> None:
-    remote = accept_answer(LOCAL, sdp("m=audio 5000 RTP/AVP 0", *lines))
+    remote = accept_answer(LOCAL, OFFERED, sdp("m=audio 5000 RTP/AVP 0", *lines))
     assert (remote.ip, remote.rtp_port, remote.rtcp_port) == (ip, rtp_port, rtcp_port)
     assert (remote.direction, remote.ptime_ms) == (direction, ptime_ms)
 
 
 def test_a_session_level_direction_counts_unless_the_stream_has_its_own() -> None:
     session = ("c=IN IP4 198.51.100.7", "a=sendonly")
-    assert accept_answer(LOCAL, sdp("m=audio 5000 RTP/AVP 0", session=session)).direction is Direction.RECVONLY
+    assert accept_answer(LOCAL, OFFERED, sdp("m=audio 5000 RTP/AVP 0", session=session)).direction is Direction.RECVONLY
     own = sdp("m=audio 5000 RTP/AVP 0", "a=sendrecv", session=session)
-    assert accept_answer(LOCAL, own).direction is Direction.SENDRECV
+    assert accept_answer(LOCAL, OFFERED, own).direction is Direction.SENDRECV
 
 
 PREVIOUS = RemoteAudio(
@@ -129,8 +146,11 @@ PREVIOUS = RemoteAudio(
         (["m=audio 6000 RTP/AVP 8", "c=IN IP4 0.0.0.0"],
          "m=audio 20000 RTP/AVP 8\r\nc=IN IP4 0.0.0.0\r\na=rtpmap:8 PCMA/8000\r\na=ptime:20\r\na=inactive\r\n",
          Direction.INACTIVE),
+        (["m=audio 6000 RTP/AVP 8", "a=rtcp-fb:* nack", "a=rtcp-fb:* ccm fir", "a=rtcp-fb:8 transport-cc",
+          "a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01", "a=rtcp-rsize"],
+         "m=audio 20000 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\na=ptime:20\r\na=sendrecv\r\n", Direction.SENDRECV),
     ],
-    ids=["codec in use", "mux", "their numbers", "several streams", "RFC 2543"],
+    ids=["codec in use", "mux", "their numbers", "several streams", "RFC 2543", "no feedback"],
 )  # fmt: skip
 def test_our_answer(lines: list[str], body: str, direction: Direction) -> None:
     answer = answer_offer(LOCAL, sdp(*lines), previous=PREVIOUS)
@@ -184,7 +204,7 @@ AUDIO = "m=audio 5000 RTP/AVP 0"
 )
 def test_an_answer_that_is_refused(text: str, reason: str) -> None:
     with pytest.raises(BadRequest) as caught:
-        accept_answer(LOCAL, text)
+        accept_answer(LOCAL, OFFERED, text)
     assert caught.value.reason == reason
 
 
@@ -224,3 +244,27 @@ def test_a_damaged_sdp_is_read_or_refused_and_nothing_else() -> None:
         assert answer.body.count("m=audio 20000 RTP/AVP ") == 1
         assert len(parse(Origin(1).describe(LOCAL.ip, answer.body))) == len(parse("".join(text)))
     assert read > 500
+
+
+@pytest.mark.parametrize("ptime_ms", [10, 20, 30, 40, 60])
+def test_we_ask_for_the_packet_time_that_the_peer_asked_for(ptime_ms: int) -> None:
+    answer = answer_offer(LOCAL, sdp(AUDIO, f"a=ptime:{ptime_ms}"))
+    assert f"a=ptime:{ptime_ms}\r\n" in answer.body
+    assert answer.remote.ptime_ms == ptime_ms
+
+
+def test_how_a_peer_wants_opus_is_kept_with_the_codec() -> None:
+    lines = ["m=audio 5000 RTP/AVP 96", "a=rtpmap:96 opus/48000/2", "a=fmtp:96 maxplaybackrate=16000;usedtx=1"]
+    (codec,) = accept_answer(LOCAL, OFFERED, sdp(*lines)).codecs
+    assert OpusReceiver.parse(codec.remote_fmtp) == OpusReceiver(max_playback_rate_hz=16000, use_dtx=True)
+
+
+def test_an_offer_that_pjsip_made_is_read_back_and_another_leg_is_not_ours() -> None:
+    made = "v=0\r\no=- 1 2 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n"
+    made += "m=audio 20000 RTP/AVP 96\r\na=rtpmap:96 opus/48000/2\r\na=recvonly\r\n"
+    offered = read_own_offer(LOCAL, made)
+    assert names(list(offered.codecs)) == [("opus", 96, 96)]
+    assert offered.direction is Direction.RECVONLY
+    for other in (made.replace("20000", "20002"), made.replace("192.0.2.1\r\nt=", "192.0.2.2\r\nt=")):
+        with pytest.raises(BadRequest):
+            read_own_offer(LOCAL, other)

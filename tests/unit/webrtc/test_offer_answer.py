@@ -87,6 +87,16 @@ def test_every_captured_offer_gets_an_answer_that_aiortc_can_read(name: str) -> 
     assert "a=extmap" not in text
 
 
+@pytest.mark.parametrize("name", CAPTURED)
+def test_no_feedback_is_asked_for(name: str) -> None:
+    """Audio needs neither NACK nor PLI nor transport-cc, so a browser that offers them is told to leave them out."""
+    assert name != "chromium/audio" or "transport-cc" in captured(name)
+    text = answer(captured(name))
+    assert "a=rtcp-fb" not in text
+    assert "a=extmap" not in text
+    assert "a=rtcp-rsize" not in text
+
+
 @pytest.mark.parametrize("name", [name for name in CAPTURED if "/data" not in name])
 def test_our_order_of_codecs_with_the_offerers_payload_types(name: str) -> None:
     codecs = negotiated(captured(name)).codecs
@@ -127,8 +137,23 @@ def test_video_is_rejected_and_leaves_the_bundle(browser: str) -> None:
 
 
 @pytest.mark.parametrize("browser", ["chromium", "firefox"])
+def test_video_before_audio_on_the_same_transport_is_kept_without_being_used(browser: str) -> None:
+    """Chromium with the policy max-bundle cannot let go of it, and its offer looks like that of any other policy."""
+    sdp = captured(f"{browser}/video_audio")
+    found = negotiated(sdp)
+    assert (found.tagged, found.unused, found.audio) == (0, 0, 1)
+    text = write_answer(found, LOCAL, version=1)
+    assert "a=group:BUNDLE 0 1\r\n" in text
+    assert "a=inactive\r\n" in section_of(text, 0)
+    assert "a=candidate" in section_of(text, 0)
+    assert "a=sendrecv\r\n" in section_of(text, 1)
+
+
+@pytest.mark.parametrize("browser", ["chromium", "firefox"])
 def test_when_the_tagged_section_is_rejected_the_next_one_speaks_for_the_transport(browser: str) -> None:
     sdp = captured(f"{browser}/video_audio")
+    head, rest = sdp.split("m=video", 1)
+    sdp = head + "m=video" + re.sub(r"a=ice-ufrag:\S+", "a=ice-ufrag:another", rest, count=1)
     found = negotiated(sdp)
     assert found.tagged == 1
     text = write_answer(found, LOCAL, version=1)
@@ -205,7 +230,10 @@ def test_the_offers_dtls_role_is_kept_for_the_leg_to_choose(offered: str, ours: 
     assert ours in ("active", "passive")
 
 
-@pytest.mark.parametrize(("line", "ptime"), [("a=maxptime:10", 10), ("a=maxptime:20", 20), ("a=maxptime:0", 20)])
+@pytest.mark.parametrize(
+    ("line", "ptime"),
+    [("a=maxptime:10", 10), ("a=maxptime:20", 20), ("a=maxptime:0", 20), ("a=maxptime:15", 10), ("a=ptime:40", 40)],
+)
 def test_ptime_keeps_to_the_offers_maximum(line: str, ptime: int) -> None:
     assert negotiated(offer(section(lines=(line,)))).ptime_ms == ptime
 
@@ -277,7 +305,7 @@ def test_unknown_sections_keep_their_place_and_words() -> None:
 def test_a_second_audio_section_is_taken_when_the_first_has_no_codec_of_ours() -> None:
     first = section(mid="0", formats="18", lines=("a=rtpmap:18 G729/8000",))
     found = negotiated(offer(first, section(mid="1"), bundle="0 1"))
-    assert (found.audio, found.bundle) == (1, ("1",))
+    assert (found.audio, found.unused, found.bundle) == (1, 0, ("0", "1"))
 
 
 def test_a_codec_is_matched_by_name_rate_and_channels() -> None:

@@ -1,0 +1,41 @@
+"""What every route asks of a request: who it is from, what is in its body, and the sessions that it is about."""
+
+from __future__ import annotations
+
+from typing import TypeVar, cast
+
+import msgspec
+from starlette.requests import Request
+
+from sdpserver.session import Sessions
+
+from . import bodies
+from .credentials import Credentials, Principal
+
+Body = TypeVar("Body", bound=msgspec.Struct)
+
+
+def sessions_of(request: Request) -> Sessions:
+    return cast(Sessions, request.app.state.sessions)
+
+
+def principal_of(request: Request, scope: str = "session") -> Principal:
+    """Who asks.
+
+    :raises Unauthorized: nobody known.
+    :raises Forbidden: somebody without `scope`.
+    """
+    credentials = cast(Credentials, request.app.state.credentials)
+    principal = credentials.principal(request.scope["headers_by_name"])
+    principal.require(scope)
+    return principal
+
+
+async def body_of(request: Request, type_: type[Body]) -> Body:
+    """The body as `type_`.
+
+    :raises ClientError: as `bodies` has it.
+    """
+    headers = request.scope["headers_by_name"]
+    bodies.check_content_type(headers)
+    return bodies.decode(await bodies.read(request.receive, headers), type_)

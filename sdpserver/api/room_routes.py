@@ -1,0 +1,130 @@
+"""Conferences and supervision. A room is there for who has a call in it, and for the scope `supervise`.
+
+One's own members are one's own to mute and remove; those of others need `supervise`, as do calls of others.
+"""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from sdpserver.errors import BadRequest, Forbidden
+from sdpserver.messages import (
+    CallStatus,
+    ConferenceRequest,
+    ConferenceStatus,
+    MuteRequest,
+    RoomList,
+    RoomMember,
+    RoomStatus,
+    SuperviseRequest,
+)
+from sdpserver.session.conferences import Mode
+from sdpserver.session.rooms import Room
+
+from .credentials import Principal
+from .requests import body_of, principal_of, sessions_of
+from .responses import json_response
+
+SUPERVISE = "supervise"
+
+
+def _owner(principal: Principal) -> str | None:
+    """Whose calls and rooms the caller may see; None: everybody's."""
+    return None if SUPERVISE in principal.scopes else principal.name
+
+
+def _room(request: Request, principal: Principal) -> Room:
+    name = request.path_params["room"]
+    return sessions_of(request).conferences.rooms.find(name, owner=_owner(principal))
+
+
+async def list_rooms(request: Request) -> Response:
+    """GET /api/rooms."""
+    principal = principal_of(request)
+    rooms = sessions_of(request).conferences.rooms.visible(owner=_owner(principal))
+    return json_response(RoomList(rooms=[room.summary() for room in rooms]))
+
+
+async def describe_room(request: Request) -> Response:
+    """GET /api/rooms/{room}."""
+    principal = principal_of(request)
+    room = _room(request, principal)
+    return json_response(room.describe(with_hidden=SUPERVISE in principal.scopes))
+
+
+async def _member(request: Request) -> tuple[Room, str]:
+    """The room and the member that the body names, which the caller may change."""
+    principal = principal_of(request, "call")
+    id_ = (await body_of(request, RoomMember)).member
+    room = _room(request, principal)
+    member = room.member(id_, with_hidden=SUPERVISE in principal.scopes)
+    if member.occupant.owner != principal.name and SUPERVISE not in principal.scopes:
+        raise Forbidden("this member is somebody else's, and the scope 'supervise' is missing", reason="scope_missing")
+    return room, id_
+
+
+async def mute_member(request: Request) -> Response:
+    """POST /api/rooms/{room}/mute."""
+    room, id_ = await _member(request)
+    sessions_of(request).conferences.mute(room, id_, True)
+    return json_response(RoomStatus(room=room.name or "", member=id_, status="muted"))
+
+
+async def unmute_member(request: Request) -> Response:
+    """POST /api/rooms/{room}/unmute."""
+    room, id_ = await _member(request)
+    sessions_of(request).conferences.mute(room, id_, False)
+    return json_response(RoomStatus(room=room.name or "", member=id_, status="unmuted"))
+
+
+async def kick_member(request: Request) -> Response:
+    """POST /api/rooms/{room}/kick."""
+    room, id_ = await _member(request)
+    sessions_of(request).conferences.remove(room, id_)
+    return json_response(RoomStatus(room=room.name or "", member=id_, status="kicked"))
+
+
+async def conference(request: Request) -> Response:
+    """POST /api/call/conference: all sides of the calls into one room."""
+    principal = principal_of(request, "call")
+    message = await body_of(request, ConferenceRequest)
+    if len(set(message.callIds)) != len(message.callIds):
+        raise BadRequest("callIds names a call twice", reason="invalid_field")
+    sessions = sessions_of(request)
+    calls = [sessions.find_call(call_id, owner=principal.name) for call_id in message.callIds]
+    room = sessions.conferences.join(calls, message.room)
+    return json_response(ConferenceStatus(room=room, callIds=message.callIds))
+
+
+async def supervise(request: Request) -> Response:
+    """POST /api/call/supervise. Calls of others need the scope `supervise`."""
+    principal = principal_of(request, "call")
+    message = await body_of(request, SuperviseRequest)
+    sessions = sessions_of(request)
+    target = sessions.find_call(message.callId, owner=_owner(principal))
+    supervisor = sessions.find_open(message.sessionId, owner=principal.name)
+    mode = None if message.mode == "none" else Mode(message.mode)
+    sessions.conferences.supervise(target, supervisor, mode)
+    return json_response(CallStatus(callId=message.callId, status=message.mode))
+
+
+async def mute(request: Request) -> Response:
+    """POST /api/call/mute: what one side says is silence to all others."""
+    principal = principal_of(request, "call")
+    message = await body_of(request, MuteRequest)
+    sessions_of(request).find_call(message.callId, owner=principal.name).mute(message.leg, message.mute)
+    return json_response(CallStatus(callId=message.callId, status="muted" if message.mute else "unmuted"))
+
+
+ROUTES: list[BaseRoute] = [
+    Route("/api/rooms", list_rooms, methods=["GET"]),
+    Route("/api/rooms/{room}", describe_room, methods=["GET"]),
+    Route("/api/rooms/{room}/mute", mute_member, methods=["POST"]),
+    Route("/api/rooms/{room}/unmute", unmute_member, methods=["POST"]),
+    Route("/api/rooms/{room}/kick", kick_member, methods=["POST"]),
+    Route("/api/call/conference", conference, methods=["POST"]),
+    Route("/api/call/supervise", supervise, methods=["POST"]),
+    Route("/api/call/mute", mute, methods=["POST"]),
+]

@@ -1,0 +1,46 @@
+"""Where recordings are kept, how their files are called, and what a killed process left of them."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from . import _media
+
+log = structlog.get_logger(__name__)
+
+UNFINISHED = ".part"
+
+
+class RecordingFolder:
+    """`[media] recordings_dir`. It is made with the first recording, for its owner alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def new_path(self, call_id: str) -> Path:
+        """A name by call and time that no other recording has. Raises OSError: the folder cannot be made."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        now = datetime.now(UTC)
+        return (self._folder / f"{call_id}-{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03d}Z.wav").absolute()
+
+    async def recover(self) -> int:
+        """Make whole what was being written when a process ended; those of a process that still lives are left alone.
+
+        How many that were. Raises nothing: a file that cannot be repaired is left as it is, and logged.
+        """
+        return await asyncio.to_thread(self._recover)
+
+    def _recover(self) -> int:
+        recovered = 0
+        for unfinished in sorted(self._folder.glob(f"*.wav{UNFINISHED}")):
+            try:
+                if _media.recover_recording(str(unfinished)):
+                    recovered += 1
+                    log.info("recording recovered", file=unfinished.name)
+            except (RuntimeError, OSError) as exc:
+                log.warning("recording not recovered", file=unfinished.name, error=str(exc))
+        return recovered

@@ -1,0 +1,320 @@
+"""The far end that is a SIP call through a trunk, with its RTP leg."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from sdpserver._media import Sound
+from sdpserver.config import Config
+from sdpserver.dtmf import DtmfMethod, DtmfOrder, Press, choose_method
+from sdpserver.errors import Conflict
+from sdpserver.media import LegEvent, MediaLeg, MediaPlane
+from sdpserver.messages import CallOptions
+from sdpserver.sdp import Codec, Direction, audio_codecs, with_telephone_events
+from sdpserver.sip import LocalAudio, RemoteAudio, SipCall, SipEndpoint, SipEvent, SipEventType, SrtpKeys
+from sdpserver.tones import SILENCE, Tone, progress_tones
+from sdpserver.webrtc import WebRtcLeg
+
+from .far_end import BROWSER, FAR, CallEnd, FarEnd, FarEndListener, send_tone
+from .info_presses import InfoPresses
+from .routing import Destination
+from .states import CallState, check_transition
+
+log = structlog.get_logger(__name__)
+
+
+class SipFarEnd(FarEnd):
+    """A SIP call through a trunk. Its RTP leg is on the worker of the browser's leg."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        listener: FarEndListener,
+        *,
+        config: Config,
+        options: CallOptions,
+        media: MediaPlane,
+        sip: SipEndpoint,
+        leg: WebRtcLeg,
+        hold_music: Sound | None,
+    ) -> None:
+        super().__init__(destination)
+        self._hold_music = hold_music
+        self._was_heard = False
+        assert destination.trunk is not None
+        self._trunk = destination.trunk
+        self._listener = listener
+        self._config = config
+        self._options = options
+        self._sip = sip
+        self._call: SipCall | None = None
+        self._remote: RemoteAudio | None = None
+        self._ring_timer: asyncio.TimerHandle | None = None
+        self._tones = progress_tones(self._trunk.tones or config.media.tones)
+        self._tone: Tone | None = None
+        self._info_presses = InfoPresses(self._send_info)
+        self.rtp = media.create_rtp_leg(worker=leg.media.worker)
+        try:
+            self.rtp.on_event = self._on_rtp_event
+            self._codecs = offered_codecs(self._trunk.codecs or config.media.codecs, leg.codecs)
+            if self._trunk.dtmf == DtmfMethod.RFC4733.value:
+                self._codecs = with_telephone_events(self._codecs)
+            if config.media.dtmf_inband_detection or self._trunk.dtmf == DtmfMethod.INBAND.value:
+                self.rtp.detect_inband_presses(True)
+            self.rtp.set_codecs(self._codecs)
+        except BaseException:
+            self.rtp.close()
+            raise
+
+    async def dial(self) -> None:
+        """Send the INVITE.
+
+        :raises BadRequest: the destination or a header cannot be put into SIP.
+        """
+        self._ring_timer = asyncio.get_running_loop().call_later(self._options.ring_timeout_s, self._no_answer)
+        call = await self._sip.invite(
+            trunk=self._trunk,
+            target=self.destination.user,
+            media=LocalAudio(
+                ip=self._sip.local_media_ip(self._trunk),
+                rtp_port=self.rtp.port,
+                codecs=tuple(self._codecs),
+                srtp=self._trunk.srtp,
+            ),
+            from_user=self._options.from_,
+            display_name=self._options.display_name,
+            headers=self._options.headers,
+            on_event=self._on_sip_event,
+        )
+        self._call = call
+        if self.state is CallState.ENDED:
+            call.hangup()  # ended while the INVITE was on its way out
+
+    def _set_state(self, state: CallState) -> None:
+        check_transition(self.state, state)
+        self.state = state
+
+    def _on_sip_event(self, event: SipEvent) -> None:
+        if self.state is CallState.ENDED:
+            return
+        detail = {"sip_status": event.status, "sip_reason": event.sip_reason}
+        match event.type:
+            case SipEventType.RINGING:
+                if self.state is CallState.CALLING:
+                    self._progress(CallState.RINGING, None, detail)
+            case SipEventType.EARLY_MEDIA:
+                if self.state is CallState.EARLY:
+                    self._apply(event.media)
+                else:
+                    self._progress(CallState.EARLY, event.media, detail)
+            case SipEventType.ANSWERED:
+                self._cancel_ring_timer()
+                self._progress(CallState.ANSWERED, event.media, detail)
+            case SipEventType.MEDIA_CHANGED:
+                was = self._remote.direction if self._remote else Direction.SENDRECV
+                self._apply(event.media)
+                if self.seat is not None:
+                    self._connect()
+                now = self._remote.direction if self._remote else was
+                self._listener.call_media_changed({"direction": now.value, "held": not now.sends, "was": was.value})
+            case SipEventType.PRESSED if event.press is not None:
+                self._pressed(event.press)
+            case SipEventType.ENDED:
+                self._ended(event.reason, event.sip_reason, event.status)
+
+    def _progress(self, state: CallState, remote: RemoteAudio | None, detail: dict[str, Any]) -> None:
+        self._set_state(state)
+        self._apply(remote)
+        self._connect()
+        self._listener.call_progressed(state, detail)
+
+    def _apply(self, remote: RemoteAudio | None) -> None:
+        """Follow the far end's SDP."""
+        if remote is not None:
+            self._apply_srtp(remote.srtp)
+            self._remote = remote
+            self.rtp.set_codecs(remote.codecs, ptime_ms=remote.ptime_ms)
+            learn = self._trunk.rtp_learning == "first_packet"
+            self.rtp.set_remote(remote.ip, remote.rtp_port, remote.rtcp_port, learn=learn)
+            self.rtp.set_direction(remote.direction)
+        if self._remote is not None and self.state is CallState.ANSWERED:
+            # A far end that may be silent by its SDP is not dead because it is.
+            timeout_s = self._config.session.media_timeout_s if self._remote.direction.receives else 0.0
+            self.rtp.set_timeouts(media_timeout_s=timeout_s)
+
+    def _apply_srtp(self, keys: SrtpKeys | None) -> None:
+        """Before the peer's address, so that nothing leaves in the clear; not again with the same keys."""
+        before = self._remote.srtp if self._remote is not None else None
+        if keys is None and before is not None:
+            self.rtp.clear_srtp()
+        elif keys is not None and keys != before:
+            self.rtp.set_srtp(keys.suite, send_key=keys.send_key, receive_key=keys.receive_key)
+
+    @property
+    def media_legs(self) -> dict[str, MediaLeg]:
+        return {**super().media_legs, FAR: self.rtp}
+
+    def _held_legs(self) -> set[str]:
+        return {FAR} if self._remote is not None and not self._remote.direction.sends else set()
+
+    @property
+    def can_join_room(self) -> bool:
+        return self.state is CallState.ANSWERED and self.leg is not None
+
+    def _connect_two(self) -> None:
+        if self.leg is None:
+            return
+        browser = self.leg.media
+        if self._tone is not None:
+            send_tone(browser, self._tone)
+        elif self.state in (CallState.EARLY, CallState.ANSWERED):
+            if FAR in self.muted:
+                send_tone(browser, SILENCE)
+            else:
+                browser.send_from(self.rtp)
+            if self._holds(self.leg.direction) and self._hold_music is not None:
+                self.rtp.send_sound(self._hold_music, loop=True)
+            elif self.leg.direction.receives and BROWSER not in self.muted:
+                self.rtp.send_from(browser)
+            else:
+                # The page is muted, on hold, or only listens. Silence keeps the PBX's RTP timeout and NAT bindings
+                # content.
+                send_tone(self.rtp, SILENCE)
+        elif self.state is CallState.RINGING:
+            send_tone(browser, self._tones.ringback)
+        else:
+            browser.send_from(None)
+
+    def _holds(self, direction: Direction) -> bool:
+        """The page does not hear the far end any more (RFC 3264 section 8.4); one that never did only speaks."""
+        self._was_heard = self._was_heard or direction.sends
+        return self._was_heard and not direction.sends
+
+    def play_end(self, reason: str) -> None:
+        """Let the browser hear that the call failed."""
+        self._tone = self._tones.for_end(reason)
+        self._connect()
+
+    def _on_rtp_event(self, event: LegEvent, data: bytes) -> None:
+        match event:
+            case LegEvent.FIRST_RTP_RECEIVED:
+                self._listener.call_step("sip_first_rtp_in")
+            case LegEvent.FIRST_RTP_SENT:
+                self._listener.call_step("sip_first_rtp_out")
+            case LegEvent.DTMF:
+                if (press := Press.of_media_plane(data)) is not None:
+                    self._pressed(press)
+            case LegEvent.FAILED if self.state is not CallState.ENDED:
+                self._ended("media_failed", f"the media plane could not carry the call: {data.decode()}", 0)
+            case LegEvent.MEDIA_TIMEOUT if self.state is not CallState.ENDED:
+                self._ended("media_timeout", f"no RTP or RTCP for {self._config.session.media_timeout_s:g} s", 0)
+
+    # -- DTMF
+
+    @property
+    def _takes_events(self) -> bool:
+        return self._remote is not None and any(codec.is_telephone_event for codec in self._remote.codecs)
+
+    def send_dtmf(self, order: DtmfOrder) -> None:
+        if self._remote is None or self.state not in (CallState.EARLY, CallState.ANSWERED):
+            raise Conflict("the far end has neither answered nor early media", reason="call_not_answered")
+        method = choose_method(
+            order.method, DtmfMethod(self._trunk.dtmf), has_telephone_event=self._takes_events, can_info=True
+        )
+        if method is DtmfMethod.INFO:
+            self._info_presses.queue(order.digits, duration_ms=order.duration_ms, gap_ms=order.gap_ms)
+        elif not self._remote.direction.sends:
+            raise Conflict("the far end has the call on hold", reason="on_hold")
+        else:
+            in_band = method is DtmfMethod.INBAND
+            self.rtp.press(order.digits, duration_ms=order.duration_ms, gap_ms=order.gap_ms, in_band=in_band)
+
+    def _send_info(self, digit: str, duration_ms: int) -> None:
+        if self._call is not None:
+            self._call.press(digit, duration_ms)
+
+    def browser_pressed(self, press: Press) -> None:
+        """Event packets go on to a far end that takes events, and tones are in the audio; others are told here."""
+        if press.method is DtmfMethod.RFC4733 and not self._takes_events:
+            with contextlib.suppress(Conflict, OverflowError):  # nobody waits for it: not answered yet, or on hold
+                self.send_dtmf(DtmfOrder(digits=press.digit, duration_ms=press.sendable_ms))
+
+    def _pressed(self, press: Press) -> None:
+        """The same the other way round."""
+        self._listener.call_pressed(press)
+        if self.leg is None or press.method is DtmfMethod.INBAND:
+            return
+        if press.method is DtmfMethod.INFO or not self.leg.takes_events:
+            with contextlib.suppress(Conflict, OverflowError):
+                self.leg.press(press.digit, duration_ms=press.sendable_ms)
+
+    def _no_answer(self) -> None:
+        if self.state is CallState.CALLING:
+            reason, text = "sip_timeout", "the trunk did not answer the INVITE"
+        else:
+            reason, text = "no_answer", "the far end did not answer"
+        self._ended(reason, f"{text} within {self._options.ring_timeout_s:g} s", 0)
+
+    def _ended(self, reason: str, text: str, status: int) -> None:
+        was_answered = self.state is CallState.ANSWERED
+        self.hangup(reason)
+        self._listener.call_ended(
+            CallEnd(
+                reason=reason,
+                text=text or reason,
+                sip_status=status,
+                sip_reason=text if status else "",
+                was_answered=was_answered,
+            )
+        )
+
+    def _cancel_ring_timer(self) -> None:
+        if self._ring_timer is not None:
+            self._ring_timer.cancel()
+            self._ring_timer = None
+
+    def hangup(self, reason: str) -> None:
+        self.leave_room(reason, reconnect=False)
+        self._cancel_ring_timer()
+        self._info_presses.close()
+        if self.state is not CallState.ENDED:
+            self._set_state(CallState.ENDED)
+            if self._call is not None:
+                self._call.hangup(reason=reason)
+
+    @property
+    def media(self) -> MediaLeg | None:
+        return None if self.rtp.closed else self.rtp
+
+    def close(self) -> None:
+        self.hangup("normal_clearing")
+        self.rtp.close()
+        self.leg = None
+
+    def describe(self) -> dict[str, Any]:
+        remote = self._remote
+        return {
+            "trunk": self._trunk.name,
+            "sip_call_id": self._call.call_id if self._call else None,
+            "local_port": self.rtp.port,
+            "remote": f"{remote.ip} {remote.rtp_port}" if remote else None,
+            "direction": remote.direction.value if remote else None,
+            "codecs": [codec.rtpmap for codec in (remote.codecs if remote else self._codecs)],
+            "srtp": remote.srtp.suite if remote and remote.srtp else None,
+            "media": None if self.rtp.closed else dict(self.rtp.stats),
+            "quality": None if self.rtp.closed else self.rtp.quality,
+        }
+
+
+def offered_codecs(names: Sequence[str], browser: Sequence[Codec]) -> list[Codec]:
+    """What the INVITE offers: the trunk's codecs, those that the browser's leg speaks first, in its order.
+
+    A far end that takes the first codec that it knows then makes the call a relay.
+    """
+    ranks = {codec.name: rank for rank, codec in reversed(list(enumerate(browser)))}
+    return sorted(audio_codecs(names), key=lambda codec: ranks.get(codec.name, len(browser)))
