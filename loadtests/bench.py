@@ -20,11 +20,11 @@ import uvloop
 if __package__ in (None, ""):  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from loadtests import browser, live_calls, loadgen, processes, report, rtpengine, setups
+from loadtests import browser, growth, live_calls, loadgen, processes, report, rtpengine, setups, sound
 
 PROFILES = ("AEAD_AES_128_GCM", "AES_CM_128_HMAC_SHA1_80")
-PARTS = ("relay", "transcode", "answer", "first-audio", "chromium", "setup-rate")
-TRANSCODED_CALLS = 20  # rtpengine needs 2 % of a core for each
+PARTS = ("relay", "transcode", "growth", "sound", "answer", "first-audio", "chromium", "setup-rate")
+MAX_TRANSCODED_CALLS = 50  # rtpengine needs 2 % of a core for each
 
 
 def options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -35,6 +35,8 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=" ".join(PARTS))
     parser.add_argument("--profiles", nargs="+", choices=PROFILES, default=list(PROFILES), help="SRTP suites")
     parser.add_argument("--runs", type=int, default=20, help="calls of Chromium (20)")
+    parser.add_argument("--largest", type=int, default=growth.MAX_CALLS, metavar="N", help="where growth ends (4000)")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="write the picture of growth there (SVG)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument("--rtpengine-threads", type=int, metavar="N", help="its packet threads (default: its own)")
     parser.add_argument(
@@ -65,14 +67,27 @@ async def live(chosen: argparse.Namespace) -> list[dict[str, Any]]:
             for profile in chosen.profiles:
                 results += await live_calls.compare(calls=calls, profile=profile, **common)
     if "transcode" in chosen.only:
-        results += await live_calls.compare(
-            calls=min(TRANSCODED_CALLS, max(chosen.calls)),
-            profile=chosen.profiles[0],
-            codec_a="opus",
-            patterns=("spread",),
-            **common,
-        )
+        for calls in sorted({min(MAX_TRANSCODED_CALLS, calls) for calls in chosen.calls}):
+            results += await live_calls.compare(
+                calls=calls, profile=chosen.profiles[0], codec_a="opus", patterns=("spread",), **common
+            )
     return [result.to_dict() for result in results]
+
+
+async def grown(chosen: argparse.Namespace) -> list[dict[str, Any]]:
+    """How far each server goes, relaying and transcoding."""
+    return [
+        await growth.grow(
+            server,
+            profile=chosen.profiles[0],
+            codec_a=codec_a,
+            largest=chosen.largest,
+            rtpengine_ports=tuple(chosen.rtpengine_ports),
+            progress=say,
+        )
+        for codec_a in ("PCMU", "opus")
+        for server in ("sdpserver", "rtpengine")
+    ]
 
 
 async def measure(chosen: argparse.Namespace) -> dict[str, Any]:
@@ -81,7 +96,7 @@ async def measure(chosen: argparse.Namespace) -> dict[str, Any]:
         "load_before": processes.load_average(),
         "date": datetime.date.today().isoformat(),
     }
-    with_rtpengine = bool({"relay", "transcode"} & set(chosen.only))
+    with_rtpengine = bool({"relay", "transcode", "growth", "sound"} & set(chosen.only))
     if with_rtpengine:  # found missing now rather than after minutes
         threads = chosen.rtpengine_threads or "its default number of"
         figures["rtpengine"] = f"{await asyncio.to_thread(rtpengine.version)}, userspace, {threads} packet threads"
@@ -102,6 +117,13 @@ async def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     if with_rtpengine:
         say("live calls")
         figures["live_calls"] = await live(chosen)
+    if "sound" in chosen.only:
+        say("sound")
+        figures["sound"] = await sound.measure(tuple(chosen.rtpengine_ports), say)
+    if "growth" in chosen.only:
+        figures["growth"] = await grown(chosen)
+        if chosen.plot:
+            chosen.plot.write_text(report.growth_plot(figures["growth"]))
     return figures
 
 

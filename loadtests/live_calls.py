@@ -28,6 +28,7 @@ class Segment:
     lost: int
     delay_mean_us: tuple[float, float]
     delay_p99_us: tuple[float, float]
+    octets_to_srtp: float  # of payload, the mean of a packet
     generator_cpu_percent: float
     late_p99_us: float  # how late the generator's own packets left
 
@@ -89,6 +90,7 @@ class Result:
                 "mean": self.median(lambda segment: segment.delay_mean_us[1]),
                 "p99": self.median(lambda segment: segment.delay_p99_us[1]),
             },
+            "octets_to_srtp": self.median(lambda segment: segment.octets_to_srtp),
             "generator_cpu_percent": self.median(lambda segment: segment.generator_cpu_percent),
             "generator_late_p99_us": self.median(lambda segment: segment.late_p99_us),
         }
@@ -117,12 +119,13 @@ async def play(loadgen: Loadgen, *, group: str, pattern: Pattern, pid: int, call
         lost=a["sent"] + b["sent"] - a["received"] - b["received"],
         delay_mean_us=(a["delay_us"]["mean"], b["delay_us"]["mean"]),
         delay_p99_us=(a["delay_us"]["p99"], b["delay_us"]["p99"]),
+        octets_to_srtp=a["octets"] / max(a["received"], 1),
         generator_cpu_percent=100 * generator / took_s,
         late_p99_us=stats["late_us"]["p99"],
     )
 
 
-async def _set_up(count: int, call: Callable[[], Awaitable[object]]) -> None:
+async def set_up(count: int, call: Callable[[], Awaitable[object]]) -> None:
     """So many calls, a few at once."""
     limit = asyncio.Semaphore(SETUPS_AT_ONCE)
 
@@ -170,7 +173,7 @@ async def compare(
             await call(f"{name}-first")
             await play(loadgen, group=f"{name}-first", pattern="spread", pid=pid, calls=1, seconds=0.3)
             before = memory_mb(pid)
-            await _set_up(calls, functools.partial(call, name))
+            await set_up(calls, functools.partial(call, name))
             await play(loadgen, group=name, pattern="spread", pid=pid, calls=calls, seconds=1.0)
             after = memory_mb(pid)
             memory[name] = ((after[0] - before[0]) / calls, (after[1] - before[1]) / calls)

@@ -21,6 +21,12 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def thread_cpu_seconds(pid: int) -> dict[int, float]:
+    """User and system time by thread id, of those that live."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return {int(task.name): int((task / "schedstat").read_text().split()[0]) / 1e9 for task in tasks}
+
+
 def memory_mb(pid: int) -> tuple[float, float]:
     """RSS and PSS in MB (10^6 octets): proc(5), smaps_rollup."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()

@@ -16,6 +16,10 @@ from typing import Any
 from .loadgen import Loadgen
 from .sdp import rtp_address, rtp_sdp, sdes_key
 
+OPUS_BITRATE_BPS, OPUS_COMPLEXITY = 16_000, 3
+"""What the gateway's defaults are too, so that both do the same work."""
+SHIM = Path(__file__).with_name("opus_complexity.c")
+
 KEY_OCTETS = {"AEAD_AES_128_GCM": 28, "AEAD_AES_256_GCM": 44, "AES_CM_128_HMAC_SHA1_80": 30}
 
 
@@ -118,10 +122,19 @@ class Rtpengine:
         if self._threads:
             options["num-threads"] = self._threads
         arguments = [f"--{name}={value}" for name, value in options.items()]
+        shim = await asyncio.to_thread(self._build_shim)
+        environment = {**os.environ, "LD_PRELOAD": str(shim), "OPUS_COMPLEXITY": str(OPUS_COMPLEXITY)}
         log = (Path(self._folder) / "log").open("wb")
         with log:
             self._process = await asyncio.create_subprocess_exec(
-                program, "--config-file=none", "--foreground", "--log-stderr", *arguments, stdout=log, stderr=log
+                program,
+                "--config-file=none",
+                "--foreground",
+                "--log-stderr",
+                *arguments,
+                stdout=log,
+                stderr=log,
+                env=environment,
             )
         loop = asyncio.get_running_loop()
         self._transport, self._protocol = await loop.create_datagram_endpoint(_Replies, remote_addr=("127.0.0.1", port))
@@ -134,6 +147,11 @@ class Rtpengine:
         text = (Path(self._folder) / "log").read_text(errors="replace")
         await self.__aexit__()
         raise RtpengineError(f"rtpengine does not start:\n{text[-2000:]}")
+
+    def _build_shim(self) -> Path:
+        target = Path(self._folder) / "opus_complexity.so"
+        subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", target, SHIM, "-ldl"], check=True)
+        return target
 
     async def __aexit__(self, *_: object) -> None:
         self._transport.close()
@@ -175,7 +193,7 @@ class Rtpengine:
             "replace": ["origin"],
         }
         if codec_a != codec_b:
-            offer["codec"] = {"transcode": [codec_b], "mask": [codec_a]}
+            offer["codec"] = {"transcode": [codec_b], "mask": [codec_a], "set": [f"opus/48000/2/{OPUS_BITRATE_BPS}"]}
         to_b = (await self.command(offer))["sdp"]
         answer = {
             "command": "answer",

@@ -27,7 +27,9 @@ std::vector<int16_t> voice() {
         double sum = 0;
         for (int harmonic = 1; harmonic <= 12; ++harmonic) sum += std::sin(phase * harmonic) / harmonic;
         const double syllable = 0.55 + 0.45 * std::sin(2 * std::numbers::pi * 4 * t);
-        samples[i] = static_cast<int16_t>(4000 * syllable * sum + noise(random));
+        const bool speaks = i >= kOnsetPacket * kFrameSamples;
+        if (i == kOnsetPacket * kFrameSamples) phase = std::numbers::pi / 12;  // near the peak of the sum
+        samples[i] = static_cast<int16_t>((speaks ? 4000 * syllable * sum : 0.0) + noise(random));
     }
     return samples;
 }

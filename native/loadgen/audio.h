@@ -16,6 +16,9 @@ struct CodecInfo {
 };
 const CodecInfo& info(Codec codec);
 
+/// A pause, and with this packet the voice begins at once and loud, so that its arrival can be told.
+inline constexpr size_t kOnsetPacket = 8;
+
 /// 50 packets of 20 ms, to be repeated. G.711: 160 octets each; Opus: narrowband at 16 kb/s, what a browser sends
 /// when asked for maxplaybackrate=8000.
 const std::vector<std::vector<uint8_t>>& prepared_audio(Codec codec);

@@ -14,6 +14,7 @@
 #include "dtls_client.h"
 #include "file_descriptor.h"
 #include "histogram.h"
+#include "onset.h"
 #include "srtp_session.h"
 #include "stun_client.h"
 
@@ -24,9 +25,10 @@ int64_t realtime_ns();
 
 /// What one side of a group of calls sent and received since the last reset.
 struct SideStats {
-    uint64_t sent = 0, received = 0, duplicates = 0, reordered = 0;
+    uint64_t sent = 0, received = 0, octets = 0, duplicates = 0, reordered = 0;
     uint64_t foreign = 0;  // RTP that none of our endpoints sent: tones of the server, say
     uint64_t auth_failures = 0, rtcp = 0, send_errors = 0;
+    uint32_t listeners = 0;  // endpoints that listen to their audio, for its delay
     Histogram delay;
 };
 
@@ -108,6 +110,8 @@ class Endpoint {
     uint16_t sequence_ = 0;
     uint64_t index_ = 0;  // packets sent since the counts were forgotten
     int64_t last_sent_ns_ = 0, previous_sent_ns_ = 0, stopped_at_ns_ = 0;
+    int64_t onset_sent_ns_ = 0;
+    std::optional<OnsetListener> listener_;
     std::vector<bool> seen_;
     uint64_t highest_seen_ = 0;
 };

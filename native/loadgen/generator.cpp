@@ -319,6 +319,7 @@ void Generator::tell_stats(const Command& command) {
         json.add(side == 0 ? "a" : "b", Json()
                                             .add("sent", stats.sent)
                                             .add("received", stats.received)
+                                            .add("octets", stats.octets)
                                             .add("duplicates", stats.duplicates)
                                             .add("reordered", stats.reordered)
                                             .add("foreign", stats.foreign)
