@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
 from peers import audio
+from peers.codecs import encode_g711
 
 from .plane import PCMU, Plane, RtpPeer, WebRtcPeer, rtp
 
@@ -19,15 +19,7 @@ LEVEL_DBFS = -10.46  # of a sine of that amplitude
 LATE_S = 0.06
 """A packet that takes longer is as good as lost to whoever plays it."""
 
-_CODES = audio.decode_ulaw(bytes(range(256)))
-
-
-def ulaw(pcm: audio.Pcm) -> bytes:
-    """By the nearest value that G.711 has."""
-    return bytes(int(np.argmin(np.abs(_CODES - sample))) for sample in pcm)
-
-
-TONE = ulaw(audio.sine(FREQUENCY_HZ, 0.5, 8000, amplitude=AMPLITUDE))
+TONE = encode_g711("PCMU", audio.sine(FREQUENCY_HZ, 0.5, 8000, amplitude=AMPLITUDE))
 """220 periods, so that it goes on without a click when it is repeated."""
 SILENCE = b"\xff" * 160
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import pylibsrtp
 from aioice import stun
 from aiortc.rtp import AnyRtcpPacket, RtcpPacket, RtpPacket, is_rtcp
-from peers import audio
 from peers.ports import claim_block
 
 from sdpserver import _media
@@ -367,9 +366,3 @@ def rtp(
         ssrc=ssrc,
         payload=payload,
     )
-
-
-def g711_level(codec: str, payloads: Sequence[bytes]) -> audio.Pcm:
-    """What these payloads sound like, one after the other."""
-    decode = audio.decode_ulaw if codec == "PCMU" else audio.decode_alaw
-    return decode(b"".join(payloads))

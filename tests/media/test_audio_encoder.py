@@ -1,14 +1,13 @@
-"""Linear frames into payloads; Opus is judged by PyAV's decoder."""
+"""Linear frames into payloads; Opus and G.722 are judged by FFmpeg's decoders."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import av
 import numpy as np
 import pytest
 from peers import audio
+from peers.codecs import decode
 
 from sdpserver import _media_testing
 
@@ -17,20 +16,12 @@ from .playing import encoded, speech, tone
 TONE_HZ = 1000.0
 
 
-def opus_heard(payloads: list[bytes]) -> audio.Pcm:
-    """At 48000 Hz."""
-    decoder: Any = av.CodecContext.create("libopus", "r")
-    decoder.format, decoder.layout, decoder.sample_rate = "s16", "mono", 48000
-    frames = [frame for payload in payloads for frame in decoder.decode(av.Packet(payload))]
-    return np.concatenate([audio.from_int16(frame.to_ndarray().tobytes()) for frame in frames])
-
-
 @pytest.mark.parametrize("rate", [8000, 16000])
 @pytest.mark.parametrize("ptime_ms", [10, 20, 30, 40, 50, 60])
 def test_every_ptime_of_opus_is_one_packet_of_that_length(ptime_ms: int, rate: int) -> None:
     packets = encoded(tone(TONE_HZ, 2, rate), "opus", ptime_ms, rate)
     assert {duration_ms for _, duration_ms, _ in packets} == {ptime_ms}
-    heard = opus_heard([payload for payload, _, _ in packets])
+    heard, _ = decode("opus", [payload for payload, _, _ in packets])
     assert len(heard) == len(packets) * 48 * ptime_ms
     audio.check_tone(heard[12_000:], 48000, TONE_HZ, min_level_dbfs=-14, min_purity_db=15, max_gap_ms=5)
 
@@ -60,13 +51,7 @@ def test_wideband_above_4_khz_is_not_folded_into_g711() -> None:
 @pytest.mark.parametrize("codec", ["G722", "opus"])
 def test_a_codec_of_wideband_keeps_6_khz(codec: str) -> None:
     packets = encoded(tone(6000, 2, 16000), codec, rate=16000, bitrate_bps=32_000)
-    if codec == "opus":
-        heard, rate = opus_heard([payload for payload, _, _ in packets]), 48000
-    else:
-        decoder: Any = av.CodecContext.create("g722", "r")
-        decoder.sample_rate, decoder.layout = 16000, "mono"
-        frames = [frame for payload, _, _ in packets for frame in decoder.decode(av.Packet(payload))]
-        heard, rate = np.concatenate([audio.from_int16(frame.to_ndarray().tobytes()) for frame in frames]), 16000
+    heard, rate = decode(codec, [payload for payload, _, _ in packets])
     audio.check_tone(heard[rate // 2 :], rate, 6000, min_level_dbfs=-16, max_gap_ms=5)
 
 

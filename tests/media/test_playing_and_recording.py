@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from peers import audio
+from peers.codecs import decode, tone_packets
 
 from sdpserver import _media
 
 from .plane import OPUS, PCMA, PCMU, Plane, RtpPeer, WebRtcPeer, rtp
-from .test_transcoding import opus_decoded
 
 LEVEL_DBFS = 20 * float(np.log10(0.3))
 
@@ -28,17 +28,6 @@ def sound(tmp_path: Path, frequency_hz: float = 700, duration_s: float = 0.3) ->
         return _media.decode_sound(fd, 1 << 20)
     finally:
         os.close(fd)
-
-
-def ulaw(frequency_hz: float, frames: int) -> list[bytes]:
-    """A tone in PCMU, one payload for each 20 ms."""
-    codes = np.arange(256, dtype=np.uint8)
-    values = audio.decode_ulaw(codes.tobytes())
-    order = np.argsort(values)
-    pcm = audio.sine(frequency_hz, frames * 0.02, 8000)
-    nearest = order[np.clip(np.searchsorted(values[order], pcm), 0, 255)]
-    octets = codes[nearest].tobytes()
-    return [octets[at : at + 160] for at in range(0, len(octets), 160)]
 
 
 def test_a_sound_is_heard_whole_and_its_end_is_told(plane: Plane, tmp_path: Path) -> None:
@@ -55,8 +44,8 @@ def test_a_sound_is_heard_whole_and_its_end_is_told(plane: Plane, tmp_path: Path
 def test_opus_gets_the_wideband_that_is_in_the_file(plane: Plane, tmp_path: Path) -> None:
     phone = plane.rtp_leg([OPUS])
     plane.engine.play_sound(phone.leg, sound(tmp_path, 6000, 1.0))
-    pcm = opus_decoded([phone.receive().payload for _ in range(50)])
-    assert audio.dominant_frequency(audio.cut(pcm, 48000, 0.2), 48000) == pytest.approx(6000, abs=20)
+    pcm, rate = decode("opus", [phone.receive().payload for _ in range(50)])
+    assert audio.dominant_frequency(audio.cut(pcm, rate, 0.2), rate) == pytest.approx(6000, abs=20)
 
 
 def test_a_sound_waits_for_the_keys_of_a_browser(plane: Plane, tmp_path: Path) -> None:
@@ -74,7 +63,7 @@ def test_a_sound_waits_for_the_keys_of_a_browser(plane: Plane, tmp_path: Path) -
 def test_a_sound_takes_the_place_of_the_bridge_and_gives_it_back_without_a_gap(plane: Plane, tmp_path: Path) -> None:
     browser, phone = plane.webrtc_leg(), plane.rtp_leg()
     plane.bridge(browser, phone)
-    speech = ulaw(440, 75)
+    speech = tone_packets("PCMU", 440, 1.5)
     plane.engine.play_sound(phone.leg, sound(tmp_path, duration_s=0.4), tag="a")
     packets = []
     started = time.monotonic()
@@ -149,7 +138,7 @@ def talk(
     browser: WebRtcPeer, phone: RtpPeer, frames: int, first: int = 0
 ) -> tuple[list[float], list[bytes], list[bytes]]:
     """Both speak for so many frames of 20 ms; (ms on the way to the phone, payloads that came, and those said)."""
-    said = ulaw(440, frames), ulaw(1000, frames)
+    said = tuple(tone_packets("PCMU", hz, frames * 0.02) for hz in (440, 1000))
     delays_ms, got = [], []
     started = time.monotonic()
     for i in range(frames):

@@ -11,15 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from peers import audio
+from peers.codecs import decode, encode_opus, tone_packets
 
 from sdpserver import _media
 
 from .plane import OPUS, PCMA, PCMU, Plane, RtpPeer, rtp
-from .test_transcoding import encode_law, opus_decoded, opus_packets
 
 FRAME_S = 0.02
 HEARD_DBFS, UNHEARD_DBFS = -25.0, -50.0
-DECODE = {"PCMU": audio.decode_ulaw, "PCMA": audio.decode_alaw}
 
 
 class Speaker:
@@ -30,7 +29,7 @@ class Speaker:
         self.peer: RtpPeer = plane.rtp_leg((codec,), worker=worker)
         self.leg = self.peer.leg
         self.heard: list[bytes] = []
-        self.payloads = voice(frequency_hz, codec)
+        self.payloads = tone_packets(codec[0], frequency_hz, 1, amplitude=0.2)
         self._sent = 0
 
     def send(self) -> None:
@@ -45,9 +44,7 @@ class Speaker:
 
     def levels(self, frequencies: list[float], last_s: float) -> dict[float, float]:
         """In the last so many seconds of what was heard."""
-        payloads = self.heard[-round(last_s / FRAME_S) :]
-        rate = 48000 if self.codec is OPUS else 8000
-        pcm = opus_decoded(payloads) if self.codec is OPUS else DECODE[self.codec[0]](b"".join(payloads))
+        pcm, rate = decode(self.codec[0], self.heard[-round(last_s / FRAME_S) :])
         window = np.hanning(len(pcm))
         time_s = np.arange(len(pcm)) / rate
         found = {}
@@ -60,14 +57,6 @@ class Speaker:
         levels = self.levels(frequencies, last_s)
         assert all(not UNHEARD_DBFS < level < HEARD_DBFS for level in levels.values()), levels
         return [frequency for frequency, level in levels.items() if level >= HEARD_DBFS]
-
-
-def voice(frequency_hz: float, codec: _media.CodecEntry) -> list[bytes]:
-    """A second of a tone, in whole periods."""
-    if codec is OPUS:
-        return opus_packets(audio.sine(frequency_hz, 1, 48000, amplitude=0.2), 48000, 20)
-    octets = encode_law(codec[0], audio.sine(frequency_hz, 1, 8000, amplitude=0.2))
-    return [octets[start : start + 160] for start in range(0, len(octets), 160)]
 
 
 def run(speakers: list[Speaker], seconds: float) -> None:
@@ -239,8 +228,8 @@ def test_50_members_with_opus_at_16_khz_fit_one_core(talkers: int) -> None:
         speakers = []
         noise = random.normal(0, 1, 48000)
         swell = np.clip(np.sin(2 * np.pi * 3 * np.arange(48000) / 48000), 0.05, 1)  # syllables
-        talking = opus_packets(np.clip(0.08 * swell * np.convolve(noise, np.ones(24) / 5, "same"), -1, 1), 48000, 20)
-        breathing = opus_packets(0.0005 * noise, 48000, 20)
+        talking = encode_opus(np.clip(0.08 * swell * np.convolve(noise, np.ones(24) / 5, "same"), -1, 1), 48000)
+        breathing = encode_opus(0.0005 * noise, 48000)
         for i in range(50):
             speaker = Speaker(plane, 300, OPUS)
             speaker.payloads = talking if i < talkers else breathing
@@ -258,5 +247,5 @@ def test_50_members_with_opus_at_16_khz_fit_one_core(talkers: int) -> None:
         logging.getLogger(__name__).info("50 members, %d talk: %.2f of a core", talkers, share)
         assert mixed_s > seconds / 2
         assert share < 0.9 or plane.engine.build["sanitizer"]
-        pcm = opus_decoded(speakers[-1].heard)
+        pcm, _ = decode("opus", speakers[-1].heard)
         assert audio.level_dbfs(pcm) > -40  # the talkers, to one who only breathes

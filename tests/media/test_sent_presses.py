@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from aiortc.rtp import RtpPacket
 from peers import audio
-from peers.rtp_phone import encode_ulaw
+from peers.codecs import encode_g711
 
 from sdpserver import _media
 from sdpserver._media_testing import InbandDtmfDetector
@@ -280,7 +280,7 @@ def send_tones(peer: RtpPeer, digits: str, *, sequence: int = 1, press_ms: int =
             + audio.sine(columns[column], press_ms / 1000, 8000, amplitude=0.2),
             np.zeros(8 * gap_ms),
         ]
-    payload = encode_ulaw(np.concatenate([*parts, np.zeros(8 * 200)]))
+    payload = encode_g711("PCMU", np.concatenate([*parts, np.zeros(8 * 200)]))
     next_s = time.monotonic()
     for at in range(0, len(payload) - 159, 160):
         peer.send(rtp(sequence, 160 * sequence, payload=payload[at : at + 160]))

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from aiortc.rtp import RtpPacket
 from peers import audio
+from peers.codecs import decode
 
 from .plane import OPUS, PCMA, PCMU, Plane, rtp
-from .test_transcoding import opus_decoded
 
 if TYPE_CHECKING:
     from sdpserver._media import CodecEntry
@@ -27,12 +27,7 @@ def record(plane: Plane, codec: CodecEntry, seconds: float, *, ptime_ms: int = 2
 
 @pytest.mark.parametrize("codec", [PCMU, PCMA, OPUS], ids=lambda codec: str(codec[0]))
 def test_a_tone_has_its_frequency_and_its_level(plane: Plane, codec: CodecEntry) -> None:
-    payloads = [packet.payload for _, packet in record(plane, codec, 0.5)]
-    if codec is OPUS:
-        pcm, rate = opus_decoded(payloads), 48000
-    else:
-        decode = audio.decode_ulaw if codec is PCMU else audio.decode_alaw
-        pcm, rate = decode(b"".join(payloads)), 8000
+    pcm, rate = decode(codec[0], [packet.payload for _, packet in record(plane, codec, 0.5)])
     heard = audio.check_tone(pcm, rate, 440, min_duration_s=0.45, max_gap_ms=5, tolerance=0.005)
     # -13 dBm0, where a full-scale sine is +3.17 (ITU-T G.711).
     assert heard.level_dbfs == pytest.approx(-16.2, abs=1.0)

@@ -1,14 +1,14 @@
-"""PCMU, PCMA and Opus into each other, judged by what is heard; the Opus of the tests is PyAV's."""
+"""PCMU, PCMA and Opus into each other, judged by what is heard."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any
 
-import av
 import numpy as np
 import pytest
 from peers import audio
+from peers.codecs import decode, encode_g711, encode_opus, tone_packets
 
 from .plane import COMFORT_NOISE, OPUS, PCMA, PCMU, Plane, RtpPeer, WebRtcPeer, rtp, wait_for
 
@@ -17,41 +17,6 @@ if TYPE_CHECKING:
 
 TONE_HZ = 1000.0
 AMPLITUDE = 0.3  # -10.5 dBFS
-DECODE = {"PCMU": audio.decode_ulaw, "PCMA": audio.decode_alaw}
-
-
-def encode_law(name: str, pcm: audio.Pcm) -> bytes:
-    """The octet whose value is nearest, found by trying all 256 of the decoder's."""
-    values = DECODE[name](bytes(range(256)))
-    order = np.argsort(values, kind="stable")
-    places = np.searchsorted((values[order][1:] + values[order][:-1]) / 2, pcm)
-    return order[places].astype(np.uint8).tobytes()
-
-
-def opus_packets(pcm: audio.Pcm, rate: int, frame_ms: int, *, layout: str = "mono") -> list[bytes]:
-    encoder: Any = av.CodecContext.create("libopus", "w")
-    encoder.sample_rate, encoder.layout, encoder.format, encoder.bit_rate = rate, layout, "s16", 48000
-    encoder.options = {"frame_duration": str(frame_ms)}
-    packets = []
-    size = rate * frame_ms // 1000
-    samples = (pcm * 32767).astype(np.int16)
-    for start in range(0, len(samples) - size + 1, size):
-        part = samples[start : start + size]
-        if layout == "stereo":
-            part = np.repeat(part, 2)
-        frame = av.AudioFrame.from_ndarray(part.reshape(1, -1), format="s16", layout=layout)
-        frame.sample_rate = rate
-        frame.pts = start
-        packets += [bytes(packet) for packet in encoder.encode(frame)]
-    return packets
-
-
-def opus_decoded(payloads: list[bytes]) -> audio.Pcm:
-    """At 48000 Hz."""
-    decoder: Any = av.CodecContext.create("libopus", "r")
-    decoder.format, decoder.layout, decoder.sample_rate = "s16", "mono", 48000
-    frames = [frame for payload in payloads for frame in decoder.decode(av.Packet(payload))]
-    return np.concatenate([audio.from_int16(frame.to_ndarray().tobytes()) for frame in frames])
 
 
 def relay(
@@ -86,7 +51,7 @@ def test_one_law_becomes_the_other_within_a_quantisation_step(
     a.send(rtp(payload=bytes(range(256)), payload_type=source[2]))
     packet = b.receive()
     assert packet.payload_type == target[2]
-    was, became = DECODE[source[0]](bytes(range(256))), DECODE[target[0]](packet.payload)
+    (was, _), (became, _) = decode(source[0], [bytes(range(256))]), decode(target[0], [packet.payload])
     # Half of the wider step; the steps are at most 1/16 of the value, and 1/2048 of full scale near zero.
     assert np.all(np.abs(was - became) <= np.maximum(np.abs(was) / 24, 1 / 2048))
     assert plane.stats(b.leg)["conversion"] == "convert"
@@ -97,10 +62,9 @@ def test_a_tone_survives_the_law_change(plane: Plane, source: CodecEntry) -> Non
     target = PCMA if source is PCMU else PCMU
     a, b = plane.rtp_leg([source]), plane.rtp_leg([target])
     plane.bridge(a, b)
-    octets = encode_law(source[0], audio.sine(TONE_HZ, 1, 8000, amplitude=AMPLITUDE))
-    received = relay(a, b, [octets[i : i + 160] for i in range(0, 8000, 160)], source[2], 160)
+    received = relay(a, b, tone_packets(source[0], TONE_HZ, 1, amplitude=AMPLITUDE), source[2], 160)
     even_steps(received, 160)
-    check(DECODE[target[0]](b"".join(packet.payload for packet in received)), 8000)
+    check(*decode(target[0], [packet.payload for packet in received]))
 
 
 @pytest.mark.parametrize("target", [PCMU, PCMA])
@@ -108,11 +72,11 @@ def test_a_tone_survives_the_law_change(plane: Plane, source: CodecEntry) -> Non
 def test_opus_becomes_g711(plane: Plane, target: CodecEntry, rate: int, layout: str) -> None:
     browser, phone = plane.webrtc_leg([OPUS]), plane.rtp_leg([target])
     plane.bridge(browser, phone)
-    payloads = opus_packets(audio.sine(TONE_HZ, 1.1, rate, amplitude=AMPLITUDE), rate, 20, layout=layout)
+    payloads = encode_opus(audio.sine(TONE_HZ, 1.1, rate, amplitude=AMPLITUDE), rate, layout=layout)
     received = relay(browser, phone, payloads, 111, 960)
     assert {len(packet.payload) for packet in received} == {160}
     even_steps(received, 160)
-    check(DECODE[target[0]](b"".join(packet.payload for packet in received)), 8000)
+    check(*decode(target[0], [packet.payload for packet in received]))
     assert plane.stats(phone.leg)["conversion"] == "transcode"
     assert plane.stats(phone.leg)["codec_sent"] == target[0]
 
@@ -121,11 +85,10 @@ def test_opus_becomes_g711(plane: Plane, target: CodecEntry, rate: int, layout: 
 def test_g711_becomes_opus(plane: Plane, source: CodecEntry) -> None:
     browser, phone = plane.webrtc_leg([OPUS]), plane.rtp_leg([source])
     plane.bridge(browser, phone)
-    octets = encode_law(source[0], audio.sine(TONE_HZ, 1.1, 8000, amplitude=AMPLITUDE))
-    received = relay(phone, browser, [octets[i : i + 160] for i in range(0, 8800, 160)], source[2], 160)
+    received = relay(phone, browser, tone_packets(source[0], TONE_HZ, 1.1, amplitude=AMPLITUDE), source[2], 160)
     assert {packet.payload_type for packet in received} == {111}
     even_steps(received, 960)
-    check(opus_decoded([packet.payload for packet in received]), 48000)
+    check(*decode("opus", [packet.payload for packet in received]))
     assert plane.stats(browser.leg)["conversion"] == "transcode"
 
 
@@ -148,14 +111,14 @@ def test_g711_becomes_opus_packets_of_the_length_that_was_agreed_on(plane: Plane
     browser, phone = plane.webrtc_leg([OPUS]), plane.rtp_leg([PCMU])
     plane.engine.set_codecs(browser.leg, [OPUS], out_ms)
     plane.bridge(browser, phone)
-    octets = encode_law("PCMU", audio.sine(TONE_HZ, 1.2, 8000, amplitude=AMPLITUDE))
+    octets = encode_g711("PCMU", audio.sine(TONE_HZ, 1.2, 8000, amplitude=AMPLITUDE))
     size = 8 * in_ms
     payloads = [octets[i : i + size] for i in range(0, 9600 - size + 1, size)]
     received = repacketised(phone, browser, payloads, 0, in_ms, out_ms)
     even_steps(received, 48 * out_ms)
-    heard = opus_decoded([packet.payload for packet in received])
+    heard, rate = decode("opus", [packet.payload for packet in received])
     assert len(heard) == len(received) * 48 * out_ms
-    check(heard, 48000)
+    check(heard, rate)
 
 
 @pytest.mark.parametrize(("in_ms", "out_ms"), [(10, 20), (20, 10), (20, 30), (40, 20), (60, 40), (20, 60)])
@@ -163,11 +126,11 @@ def test_opus_becomes_g711_packets_of_the_length_that_was_agreed_on(plane: Plane
     browser, phone = plane.webrtc_leg([OPUS]), plane.rtp_leg([PCMA])
     plane.engine.set_codecs(phone.leg, [PCMA], out_ms)
     plane.bridge(browser, phone)
-    payloads = opus_packets(audio.sine(TONE_HZ, 1.2, 48000, amplitude=AMPLITUDE), 48000, in_ms)
+    payloads = encode_opus(audio.sine(TONE_HZ, 1.2, 48000, amplitude=AMPLITUDE), 48000, frame_ms=in_ms)
     received = repacketised(browser, phone, payloads, 111, in_ms, out_ms)
     assert {len(packet.payload) for packet in received} == {8 * out_ms}
     even_steps(received, 8 * out_ms)
-    check(audio.decode_alaw(b"".join(packet.payload for packet in received)), 8000)
+    check(*decode("PCMA", [packet.payload for packet in received]))
 
 
 @pytest.mark.parametrize(("in_ms", "out_ms"), [(10, 20), (20, 30), (60, 20)])
@@ -175,18 +138,18 @@ def test_g711_of_one_length_becomes_g711_of_the_other_sample_by_sample(plane: Pl
     a, b = plane.rtp_leg(), plane.rtp_leg()
     plane.engine.set_codecs(b.leg, [PCMU], out_ms)
     plane.bridge(a, b)
-    octets = encode_law("PCMU", audio.sine(TONE_HZ, 1.2, 8000, amplitude=AMPLITUDE))
+    octets = encode_g711("PCMU", audio.sine(TONE_HZ, 1.2, 8000, amplitude=AMPLITUDE))
     size = 8 * in_ms
     received = repacketised(a, b, [octets[i : i + size] for i in range(0, 9600 - size + 1, size)], 0, in_ms, out_ms)
     assert {len(packet.payload) for packet in received} == {8 * out_ms}
     even_steps(received, 8 * out_ms)
-    check(audio.decode_ulaw(b"".join(packet.payload for packet in received)), 8000)
+    check(*decode("PCMU", [packet.payload for packet in received]))
 
 
 def test_broken_opus_is_dropped_and_the_next_packet_decoded(plane: Plane) -> None:
     browser, phone = plane.webrtc_leg([OPUS]), plane.rtp_leg([PCMU])
     plane.bridge(browser, phone)
-    good = opus_packets(audio.sine(TONE_HZ, 0.1, 48000), 48000, 20)
+    good = tone_packets("opus", TONE_HZ, 0.1)
     browser.send(rtp(1, payload=b"\xff\xff\xff\xff", payload_type=111))
     browser.send(rtp(2, payload=good[0], payload_type=111))
     assert len(phone.receive().payload) == 160
@@ -195,7 +158,7 @@ def test_broken_opus_is_dropped_and_the_next_packet_decoded(plane: Plane) -> Non
 def test_what_the_other_leg_speaks_is_relayed_and_the_rest_converted_to_its_first(plane: Plane) -> None:
     a, b = plane.rtp_leg([PCMU, PCMA, OPUS]), plane.rtp_leg([PCMA, OPUS, COMFORT_NOISE])
     plane.bridge(a, b)
-    opus = opus_packets(audio.sine(TONE_HZ, 0.1, 48000), 48000, 20)[0]
+    opus = tone_packets("opus", TONE_HZ, 0.1)[0]
     a.send(rtp(1, payload=b"\xd5" * 160, payload_type=8))
     assert b.receive().payload == b"\xd5" * 160
     assert plane.stats(b.leg)["conversion"] == "relay"

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from peers import audio
+from peers.codecs import decode, tone_packets
 
 from .plane import OPUS, PCMA, PCMU, Plane, RtpPeer, WebRtcPeer, rtp, wait_for
-from .test_transcoding import AMPLITUDE, TONE_HZ, encode_law, opus_decoded, opus_packets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,20 +19,13 @@ if TYPE_CHECKING:
     from sdpserver._media import CodecEntry
 
 FRAME_S = 0.02
+TONE_HZ = 1000.0
 SECONDS = 1.2
 
 
 def legs(plane: Plane) -> list[int]:
     """How many each worker has."""
     return [plane.engine.counters(worker)["legs"] for worker in range(plane.engine.workers)]
-
-
-def payloads_of(codec: CodecEntry) -> list[bytes]:
-    """A tone in packets of 20 ms."""
-    if codec is OPUS:
-        return opus_packets(audio.sine(TONE_HZ, SECONDS, 48000, amplitude=AMPLITUDE), 48000, 20)
-    octets = encode_law(codec[0], audio.sine(TONE_HZ, SECONDS, 8000, amplitude=AMPLITUDE))
-    return [octets[i : i + 160] for i in range(0, len(octets), 160)]
 
 
 @dataclass(slots=True)
@@ -55,7 +48,7 @@ def play(
     step = 960 if codec is OPUS else 160
     heard = Heard([], FRAME_S)
     start = sent_at = time.monotonic()
-    for i, payload in enumerate(payloads_of(codec)):
+    for i, payload in enumerate(tone_packets(codec[0], TONE_HZ, SECONDS)):
         for due, action in (at or {}).items():
             if due == i:
                 action()
@@ -75,12 +68,7 @@ def check_heard(heard: Heard, codec: CodecEntry, *, min_duration_s: float = 0.9)
     """A clean tone whose packets never keep one waiting for more than 60 ms beyond what the test itself did."""
     waits_s = [later - sooner for (sooner, _), (later, _) in itertools.pairwise(heard.packets)]
     assert max(waits_s) <= 0.06 + heard.longest_pause_s - FRAME_S
-    payloads = [payload for _, payload in heard.packets]
-    if codec is OPUS:
-        pcm, rate = opus_decoded(payloads), 48000
-    else:
-        decode = audio.decode_ulaw if codec is PCMU else audio.decode_alaw
-        pcm, rate = decode(b"".join(payloads)), 8000
+    pcm, rate = decode(codec[0], [payload for _, payload in heard.packets])
     audio.check_tone(pcm, rate, TONE_HZ, min_duration_s=min_duration_s, max_gap_ms=60, min_purity_db=15)
 
 

@@ -10,11 +10,10 @@ import time
 from types import TracebackType
 from typing import Self, cast
 
-import av
-import numpy as np
 import pylibsrtp
 
 from . import audio
+from .codecs import encode_g711
 from .rtp_recording import TELEPHONE_EVENT, Format, Received, RtpRecording
 
 FRAME = 160
@@ -25,16 +24,6 @@ SRTP = {
     "AEAD_AES_256_GCM": (pylibsrtp.Policy.SRTP_PROFILE_AEAD_AES_256_GCM, 44),
 }
 """Suites of a=crypto: pylibsrtp's number, octets of key and salt."""
-
-
-def encode_ulaw(pcm: audio.Pcm) -> bytes:
-    """By FFmpeg, 8 kHz mono."""
-    encoder = av.CodecContext.create("pcm_mulaw", "w")
-    assert isinstance(encoder, av.AudioCodecContext)
-    encoder.format, encoder.layout, encoder.sample_rate = av.AudioFormat("s16"), av.AudioLayout("mono"), 8000
-    frame = av.AudioFrame.from_ndarray((pcm[None] * 32767).astype(np.int16), layout="mono")
-    frame.sample_rate = 8000
-    return b"".join(bytes(packet) for packet in encoder.encode(frame))
 
 
 class RtpPhone(asyncio.DatagramProtocol):
@@ -111,7 +100,7 @@ class RtpPhone(asyncio.DatagramProtocol):
     async def _talk(self, to_port: int, frequency_hz: float) -> None:
         assert self._transport is not None
         # A second of whole periods.
-        second = encode_ulaw(audio.sine(round(frequency_hz), 1, 8000))
+        second = encode_g711("PCMU", audio.sine(round(frequency_hz), 1, 8000))
         started, sent, marker = time.monotonic(), 0, 0x80
         while True:
             header = struct.pack("!BBHII", 0x80, marker, self._sequence, self._timestamp, self._ssrc)

@@ -6,12 +6,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
-import av
 import numpy as np
 
 from . import audio
+from .codecs import Decoder
 
 TELEPHONE_EVENT = "telephone-event"
 
@@ -35,19 +34,6 @@ class Format:
 
     name: str
     clock_rate_hz: int
-
-
-class _Decoder:
-    """FFmpeg's, of Opus at 48 kHz or of G.722 at 16 kHz."""
-
-    def __init__(self, name: str) -> None:
-        self._codec: Any = av.CodecContext.create("g722" if name == "G722" else "libopus", "r")
-        self._codec.format, self._codec.layout = "s16", "mono"
-        self._codec.sample_rate = 16000 if name == "G722" else 48000
-
-    def decode(self, payload: bytes) -> audio.Pcm:
-        frames = [audio.from_int16(frame.to_ndarray().tobytes()) for frame in self._codec.decode(av.Packet(payload))]
-        return np.concatenate(frames) if frames else np.zeros(0)
 
 
 class RtpRecording:
@@ -102,19 +88,13 @@ class RtpRecording:
         assert len({packet.ssrc for packet in packets}) == 1, "the SSRC changed"
         form = self.formats[packets[0].payload_type]
         first = packets[0].timestamp
-        decoder = _Decoder(form.name)
+        decoder = Decoder(form.name)
         # The RTP clock of G.722 is half its sampling rate (RFC 3551 section 4.5.2).
         per_tick = 2 if form.name == "G722" else 1
         pieces: list[tuple[int, audio.Pcm]] = []
         for packet in packets:
             offset = per_tick * ((packet.timestamp - first + 0x80000000) % 0x100000000 - 0x80000000)
-            if form.name == "PCMU":
-                samples = audio.decode_ulaw(packet.payload)
-            elif form.name == "PCMA":
-                samples = audio.decode_alaw(packet.payload)
-            else:
-                samples = decoder.decode(packet.payload)
-            pieces.append((offset, samples))
+            pieces.append((offset, decoder.decode(packet.payload)))
         start = min(offset for offset, _ in pieces)
         end = max(offset + len(samples) for offset, samples in pieces)
         rate = per_tick * form.clock_rate_hz

@@ -8,7 +8,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from peers import audio
+from peers import audio, codecs
 
 RATES = (8000, 44100, 48000)
 
@@ -69,12 +69,16 @@ def test_what_is_not_the_tone_is_refused(pcm: audio.Pcm, says: str) -> None:
         audio.check_tone(pcm, 8000, 1000)
 
 
-def test_ulaw_taken_for_alaw_is_not_a_clean_tone() -> None:
-    encoder: Any = av.CodecContext.create("pcm_mulaw", "w")
+def ffmpeg_g711(name: str, pcm: audio.Pcm) -> bytes:
+    encoder: Any = av.CodecContext.create(name, "w")
     encoder.format, encoder.layout, encoder.sample_rate = "s16", "mono", 8000
-    frame = av.AudioFrame.from_ndarray((audio.sine(1000, 2, 8000)[None] * 32767).astype(np.int16), layout="mono")
+    frame = av.AudioFrame.from_ndarray((pcm[None] * 32767).astype(np.int16), layout="mono")
     frame.sample_rate = 8000
-    octets = b"".join(bytes(packet) for packet in encoder.encode(frame))
+    return b"".join(bytes(packet) for packet in encoder.encode(frame))
+
+
+def test_ulaw_taken_for_alaw_is_not_a_clean_tone() -> None:
+    octets = ffmpeg_g711("pcm_mulaw", audio.sine(1000, 2, 8000))
     audio.check_tone(audio.decode_ulaw(octets), 8000, 1000, min_purity_db=30)
     with pytest.raises(AssertionError, match="mangled"):
         audio.check_tone(audio.decode_alaw(octets), 8000, 1000)
@@ -89,6 +93,17 @@ def test_g711_decodes_as_ffmpeg_does(name: str, decode: object) -> None:
     expected = frames[0].to_ndarray()[0] / 32768
     assert callable(decode)
     np.testing.assert_allclose(decode(octets), expected, atol=0.02)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("pcm_mulaw", "PCMU"), ("pcm_alaw", "PCMA")])
+def test_g711_is_encoded_to_within_a_step_of_what_ffmpeg_makes_of_it(name: str, codec: str) -> None:
+    pcm = np.random.default_rng(1).uniform(-0.98, 0.98, 8000) ** 3  # quiet and loud
+    ours, rate = codecs.decode(codec, [codecs.encode_g711(codec, pcm)])
+    theirs, _ = codecs.decode(codec, [ffmpeg_g711(name, pcm)])
+    assert rate == 8000
+    step = (np.abs(pcm) + 0.01) / 15  # 1/16 of the value at the most, and even steps near zero
+    assert np.all(np.abs(ours - theirs) <= step)
+    assert np.all(np.abs(ours - pcm) <= step / 2)
 
 
 def test_tones_that_follow_each_other_are_told_apart() -> None:
