@@ -4,75 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from typing import Any
 
-import av
-import numpy as np
 import pytest
 from peers import audio, speech
+from peers.codecs import Decoder, encode_g711
 
 from . import playing
-from .plane import OPUS, PCMU, Plane
+from .plane import Plane
 
 LOSS, JITTER_S = 0.05, 0.04
 
 
 def packet_by_packet(talker: speech.Talker) -> audio.Pcm:
     """What a receiver plays when each packet is transcoded as it comes, and what is lost stays lost."""
-    decoder: Any = av.CodecContext.create("libopus", "r")
-    decoder.format, decoder.layout, decoder.sample_rate = "s16", "mono", 48000
+    decoder = Decoder("opus")
     encoded = []
     for at_s, index in talker.arrivals:
-        frames = decoder.decode(av.Packet(talker.packets[index]))
-        pcm = np.concatenate([frame.to_ndarray().reshape(-1) for frame in frames]) / 32768
-        payload = ulaw(pcm[::6])
+        payload = encode_g711("PCMU", decoder.decode(talker.packets[index])[::6])
         encoded.append(speech.Heard(at_s=at_s, sequence=index, timestamp=index * 160, payload=payload))
     return speech.played(encoded)
 
 
-def ulaw(pcm: audio.Pcm) -> bytes:
-    encoder: Any = av.CodecContext.create("pcm_mulaw", "w")
-    encoder.format, encoder.layout, encoder.sample_rate = "s16", "mono", 8000
-    frame = av.AudioFrame.from_ndarray((pcm[None] * 32767).astype(np.int16), layout="mono")
-    frame.sample_rate = 8000
-    return b"".join(bytes(packet) for packet in encoder.encode(frame))
-
-
-def through_the_plane(networks: list[speech.Network], *, expected_loss_percent: int = 0) -> list[speech.Talker]:
-    """Each sentence through a pair of legs of its own, Opus in, PCMU out."""
-    talkers = [
-        speech.Talker(
-            speech.opus(speech.say(sentence), speech.RATE_HZ, expected_loss_percent=expected_loss_percent), network
-        )
-        for sentence, network in zip(speech.SENTENCES, networks, strict=True)
-    ]
-    with Plane(pairs=2 * len(talkers)) as plane:
-        for talker in talkers:
-            browser, port = plane.engine.create_rtp_leg(0)
-            phone, _ = plane.engine.create_rtp_leg(0)
-            plane.engine.set_codecs(browser, [OPUS])
-            plane.engine.set_codecs(phone, [PCMU])
-            mouth, ear = talker.mouth.getsockname()[1], talker.ear.getsockname()[1]
-            plane.engine.set_rtp_remote(browser, "127.0.0.1", mouth, mouth, False)
-            plane.engine.set_rtp_remote(phone, "127.0.0.1", ear, ear, False)
-            plane.engine.set_source_leg(phone, browser)
-            talker.to = ("127.0.0.1", port)
-        plane.settle()
-        speech.talk(talkers)
-    for talker in talkers:
-        talker.close()
-    return talkers
-
-
-def scores(talkers: list[speech.Talker]) -> list[float]:
-    return [
-        speech.mos_lqo(speech.say(sentence), speech.played(talker.heard))
-        for sentence, talker in zip(speech.SENTENCES, talkers, strict=True)
-    ]
-
-
 def baseline(talkers: list[speech.Talker]) -> list[float]:
-    """Of the same packets without a jitter buffer and without concealment."""
+    """MOS-LQO of the same packets without a jitter buffer and without concealment."""
     return [
         speech.mos_lqo(speech.say(sentence), packet_by_packet(talker))
         for sentence, talker in zip(speech.SENTENCES, talkers, strict=True)
@@ -83,7 +37,7 @@ def through_a_playout(network: speech.Network, *, expected_loss_percent: int = 0
     """MOS-LQO of each sentence out of a `Playout` at times of the test's own."""
     heard = []
     for seed, sentence in enumerate(speech.SENTENCES):
-        packets = speech.opus(speech.say(sentence), speech.RATE_HZ, expected_loss_percent=expected_loss_percent)
+        packets = speech.packets(sentence, expected_loss_percent=expected_loss_percent)
         late_s = {
             index: at_s - index * speech.FRAME_S
             for at_s, index in dataclasses.replace(network, seed=seed).arrivals(len(packets))
@@ -115,9 +69,14 @@ def test_redundancy_in_the_packets_makes_up_for_loss() -> None:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("expected_loss_percent", [0, 10])
 def test_speech_through_loss_and_jitter_beats_packet_by_packet(expected_loss_percent: int) -> None:
-    networks = [speech.Network(loss=LOSS, jitter_s=JITTER_S, seed=seed) for seed in range(len(speech.SENTENCES))]
-    talkers = through_the_plane(networks, expected_loss_percent=expected_loss_percent)
-    ours = scores(talkers)
-    theirs = baseline(talkers)
+    network = speech.Network(loss=LOSS, jitter_s=JITTER_S)
+    with speech.talkers(network, expected_loss_percent=expected_loss_percent) as talkers:
+        with Plane(pairs=2 * len(talkers)) as plane:
+            for talker in talkers:
+                speech.connect(plane.engine, talker)
+            plane.settle()
+            speech.talk(talkers)
+        ours = speech.scores(talkers)
+        theirs = baseline(talkers)
     assert statistics.mean(ours) > statistics.mean(theirs) + 0.3, (ours, theirs)
     assert sum(a > b for a, b in zip(ours, theirs, strict=True)) >= len(ours) - 1

@@ -6,6 +6,7 @@ score mapped to MOS-LQO by P.862.1), which compares what a receiver plays with w
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import heapq
 import io
@@ -14,20 +15,25 @@ import socket
 import struct
 import time
 import wave
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 from pesq import pesq
 
 from . import audio
+from .codecs import encode_opus
 from .voices import espeak_ng
+
+if TYPE_CHECKING:
+    from sdpserver import _media
 
 RATE_HZ = 8000
 FRAME_S = 0.02
 OPUS_CLOCK_HZ = 48000
+OPUS, PCMU = ("opus", OPUS_CLOCK_HZ, 111, 111), ("PCMU", RATE_HZ, 0, 0)
 IN_TIME = 0.98
 """The receiver of our model waits as long as this share of its packets needs: it knows in advance what a good adaptive
 buffer finds out. So a server is judged by what it sends, not by how much delay it passes on."""
@@ -65,21 +71,11 @@ def say(text: str, rate_hz: int = RATE_HZ) -> audio.Pcm:
     return clipped
 
 
-def opus(pcm: audio.Pcm, rate_hz: int, *, expected_loss_percent: int = 0) -> list[bytes]:
-    """Packets of 20 ms, at 24 kb/s as a browser sends speech; with in-band FEC if loss is expected (RFC 6716 2.1.7)."""
-    encoder: Any = av.CodecContext.create("libopus", "w")
-    encoder.sample_rate, encoder.layout, encoder.format, encoder.bit_rate = rate_hz, "mono", "s16", 24000
-    encoder.options = {"application": "voip", "frame_duration": "20"}
-    if expected_loss_percent:
-        encoder.options |= {"fec": "1", "packet_loss": str(expected_loss_percent)}
-    packets = []
-    size = rate_hz // 50
-    samples = (pcm * 32767).astype(np.int16)
-    for start in range(0, len(samples) - size + 1, size):
-        frame = av.AudioFrame.from_ndarray(samples[start : start + size].reshape(1, -1), format="s16", layout="mono")
-        frame.sample_rate, frame.pts = rate_hz, start
-        packets += [bytes(packet) for packet in encoder.encode(frame)]
-    return packets
+def packets(text: str, *, expected_loss_percent: int = 0) -> list[bytes]:
+    """The sentence as Opus of 24 kb/s, as a browser sends speech; with in-band FEC if loss is expected."""
+    return encode_opus(
+        say(text), RATE_HZ, bitrate_bps=24_000, application="voip", expected_loss_percent=expected_loss_percent
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +134,7 @@ def mos_lqo(said: audio.Pcm, heard: audio.Pcm) -> float:
 
 
 class Talker:
-    """One call: Opus packets to `port` as the network has them, and PCMU that comes back to `listener`."""
+    """One call: Opus packets to `to` as the network has them, and PCMU that comes back to the `ear`."""
 
     def __init__(self, packets: Sequence[bytes], network: Network, *, payload_type: int = 111) -> None:
         self.arrivals = network.arrivals(len(packets))
@@ -194,3 +190,34 @@ def talk(talkers: Sequence[Talker], *, drain_s: float = 0.4) -> None:
         pause_s = min(due[0][0] - now_s if due else end_s, 0.001)
         if pause_s > 0:
             time.sleep(pause_s)
+
+
+@contextlib.contextmanager
+def talkers(network: Network, *, expected_loss_percent: int = 0) -> Iterator[list[Talker]]:
+    """One for each sentence, through the same network with a seed of its own; closed at the end."""
+    with contextlib.ExitStack() as stack:
+        made = []
+        for seed, sentence in enumerate(SENTENCES):
+            sent = packets(sentence, expected_loss_percent=expected_loss_percent)
+            made.append(Talker(sent, replace(network, seed=seed)))
+            stack.callback(made[-1].close)
+        yield made
+
+
+def connect(engine: _media.Engine, talker: Talker) -> None:
+    """A pair of RTP legs in an engine on loopback for what this talker says: Opus in, PCMU out."""
+    legs = []
+    for codec, peer in ((OPUS, talker.mouth), (PCMU, talker.ear)):
+        leg, port = engine.create_rtp_leg(0)
+        engine.set_codecs(leg, [codec])
+        remote = peer.getsockname()[1]
+        engine.set_rtp_remote(leg, "127.0.0.1", remote, remote, False)
+        legs.append((leg, port))
+    (browser, browser_port), (phone, _) = legs
+    engine.set_source_leg(phone, browser)
+    talker.to = ("127.0.0.1", browser_port)
+
+
+def scores(spoken: Sequence[Talker]) -> list[float]:
+    """MOS-LQO of what was heard of each of `talkers`."""
+    return [mos_lqo(say(sentence), played(talker.heard)) for sentence, talker in zip(SENTENCES, spoken, strict=True)]
