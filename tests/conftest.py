@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from peers import chromium as chromium_peer
-from peers.asterisk import Asterisk
-from peers.server import ServerProcess, running
+from peers.asterisk import Asterisk, running_asterisk
+from peers.server import ServerProcess, left_idle, running
 from peers.waiting import until, wait_until
 from playwright.async_api import Browser
 
@@ -109,13 +109,8 @@ async def no_task_left_behind(request: pytest.FixtureRequest) -> AsyncIterator[N
 @pytest.fixture(scope="session")
 def asterisk() -> Iterator[Asterisk]:
     """One for all tests that leave it running, with a user held to each codec."""
-    peer = Asterisk()
-    try:
-        peer.start()
+    with running_asterisk() as peer:
         yield peer
-        peer.wait_no_channels()
-    finally:
-        peer.close()
 
 
 @pytest.fixture(scope="session")
@@ -129,10 +124,8 @@ def shared_gateway(asterisk: Asterisk) -> Iterator[ServerProcess]:
 @pytest.fixture
 def gateway(shared_gateway: ServerProcess, asterisk: Asterisk) -> Iterator[ServerProcess]:
     """The server that most tests call; a test that leaves a session or a channel behind fails."""
-    yield shared_gateway
-    wait_until(lambda: not shared_gateway.open_sessions(), timeout_s=5, what="the server's sessions to be closed")
-    asterisk.wait_no_channels()
-    shared_gateway.check_log()
+    with left_idle(shared_gateway, asterisk):
+        yield shared_gateway
 
 
 @pytest.fixture

@@ -16,10 +16,8 @@ Offer = Callable[..., dict[str, Any]]
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:
     process = ServerProcess()
-    folder = process.folder / "sounds"
-    folder.mkdir()
-    audio.write_wav(folder / "hello.wav", audio.sine(440, 0.5, 8000), 8000)
-    (folder / "broken.wav").write_text("no sound")
+    process.add_sound("hello.wav", audio.sine(440, 0.5, 8000), 8000)
+    (process.sounds / "broken.wav").write_text("no sound")
     with running(process):
         yield process
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from peers.aiortc_client import Client, dial
-from peers.asterisk import Asterisk, User
+from peers.asterisk import Asterisk, User, running_asterisk
 from peers.server import ServerProcess, running, trunks_to
 from peers.waiting import until
 
@@ -23,13 +23,8 @@ USERS = (
 
 @pytest.fixture(scope="module")
 def pbx() -> Iterator[Asterisk]:
-    peer = Asterisk(USERS)
-    try:
-        peer.start()
+    with running_asterisk(*USERS) as peer:
         yield peer
-        peer.wait_no_channels()
-    finally:
-        peer.close()
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from peers import audio
 from peers.aiortc_client import VOICE_HZ, Client, dial
-from peers.asterisk import Asterisk
+from peers.asterisk import Asterisk, running_asterisk
 from peers.server import ServerProcess, running
 
 MEDIA_TIMEOUT_S = 1.5
@@ -153,9 +153,7 @@ async def test_a_caller_changes_direction_both_ways(impatient: ServerProcess, as
 async def test_a_pbx_that_freezes_ends_the_call_with_media_timeout(
     own_server: Callable[..., ServerProcess],
 ) -> None:
-    pbx = Asterisk()
-    try:
-        pbx.start()
+    with running_asterisk() as pbx:
         server = own_server({"session": {"media_timeout_s": MEDIA_TIMEOUT_S}}, asterisk=pbx)
         async with Client(server.url, codec="PCMU", events=True) as client:
             await dial(client, pbx, "601", trunk="any")
@@ -169,14 +167,10 @@ async def test_a_pbx_that_freezes_ends_the_call_with_media_timeout(
             await client.wait_closed(1)
             pbx.thaw()
             await to_thread(pbx.wait_no_channels)
-    finally:
-        pbx.close()
 
 
 async def test_calls_work_again_after_the_pbx_died_and_came_back(own_server: Callable[..., ServerProcess]) -> None:
-    pbx = Asterisk()
-    try:
-        pbx.start()
+    with running_asterisk() as pbx:
         server = own_server({"session": {"media_timeout_s": MEDIA_TIMEOUT_S}}, asterisk=pbx)
         async with Client(server.url, codec="PCMU") as one, Client(server.url, codec="opus") as two:
             for client in (one, two):
@@ -192,6 +186,3 @@ async def test_calls_work_again_after_the_pbx_died_and_came_back(own_server: Cal
             await client.wait_tone(VOICE_HZ)
             (await client.listen(1.2)).check_tone(VOICE_HZ)
             await client.hang_up()
-        await to_thread(pbx.wait_no_channels)
-    finally:
-        pbx.close()

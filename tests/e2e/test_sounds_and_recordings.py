@@ -18,8 +18,8 @@ from peers import audio
 from peers.aiortc_client import VOICE_DBFS, VOICE_HZ, Client, dial
 from peers.asterisk import Asterisk
 from peers.chromium import caller
-from peers.server import ServerProcess, running
-from peers.waiting import until, wait_until
+from peers.server import ServerProcess, left_idle, running
+from peers.waiting import until
 from playwright.async_api import Browser
 
 SOUND_HZ, FIRST_HZ, MUSIC_HZ = 700.0, 1500.0, 350.0
@@ -29,13 +29,10 @@ LEVEL_DBFS = 20 * float(np.log10(0.3))
 
 
 def with_sounds(process: ServerProcess) -> ServerProcess:
-    folder = process.folder / "sounds"
-    folder.mkdir()
-    # As a stereo file of a music player would be.
-    audio.write_wav(folder / "hello.wav", audio.sine(SOUND_HZ, 1.0, 44100), 44100)
+    process.add_sound("hello.wav", audio.sine(SOUND_HZ, 1.0, 44100), 44100)
     first, rest = audio.sine(FIRST_HZ, 0.15, 44100), audio.sine(SOUND_HZ, 1.5, 44100)
-    audio.write_wav(folder / "greeting.wav", np.concatenate((first, rest)), 44100)
-    audio.write_wav(folder / "music.wav", audio.sine(MUSIC_HZ, 0.4, 16000), 16000)
+    process.add_sound("greeting.wav", np.concatenate((first, rest)), 44100)
+    process.add_sound("music.wav", audio.sine(MUSIC_HZ, 0.4, 16000), 16000)
     return process
 
 
@@ -48,10 +45,8 @@ def shared_server(asterisk: Asterisk) -> Iterator[ServerProcess]:
 
 @pytest.fixture
 def server(shared_server: ServerProcess, asterisk: Asterisk) -> Iterator[ServerProcess]:
-    yield shared_server
-    wait_until(lambda: not shared_server.open_sessions(), timeout_s=5, what="the server's sessions to be closed")
-    asterisk.wait_no_channels()
-    shared_server.check_log()
+    with left_idle(shared_server, asterisk):
+        yield shared_server
 
 
 async def order(client: Client, route: str, **body: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import pytest
 from peers import audio
 from peers.aiortc_client import VOICE_HZ, Client, dial
 from peers.ari import Ari
-from peers.asterisk import Asterisk, User
+from peers.asterisk import Asterisk, User, running_asterisk
 from peers.chromium import MICROPHONE_HZ, caller
 from peers.rtp_phone import SRTP, RtpPhone
 from peers.server import ServerProcess, running
@@ -40,13 +40,8 @@ PLAIN = User("plain", "pw-plain", "ulaw")
 @pytest.fixture(scope="module")
 def pbx() -> Iterator[Asterisk]:
     """It takes SRTP by AES_CM_128_HMAC_SHA1_80 and _32; Debian's libsrtp has no GCM for it."""
-    asterisk = Asterisk((*USERS, PLAIN))
-    try:
-        asterisk.start()
-        yield asterisk
-        asterisk.wait_no_channels()
-    finally:
-        asterisk.close()
+    with running_asterisk(*USERS, PLAIN) as peer:
+        yield peer
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -205,3 +206,15 @@ class Asterisk:
         """A value of its database, None when there is none."""
         text = self.rx(f"database get {family} {key}")
         return text.partition("Value: ")[2].strip() if "Value: " in text else None
+
+
+@contextlib.contextmanager
+def running_asterisk(*users: User) -> Iterator[Asterisk]:
+    """Started, with these users (`USERS` if none are named), and stopped at the end, when no call may be left in it."""
+    peer = Asterisk(users or USERS)
+    try:
+        peer.start()
+        yield peer
+        peer.wait_no_channels()
+    finally:
+        peer.close()

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import psutil  # type: ignore[import-untyped]
 
+from . import audio
 from .asterisk import Asterisk
 from .ports import claim_block, release_block
 from .toml import dumps
@@ -98,6 +99,11 @@ class ServerProcess:
         return f"http://127.0.0.1:{self.http_port}"
 
     @property
+    def sounds(self) -> Path:
+        """`[media] sounds_dir`."""
+        return self.folder / "sounds"
+
+    @property
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
 
@@ -123,6 +129,11 @@ class ServerProcess:
             return httpx.get(f"{self.url}/ready", timeout=5, trust_env=False).status_code == 200
         except httpx.TransportError:
             return False
+
+    def add_sound(self, name: str, pcm: audio.Pcm, rate: int) -> None:
+        """A mono file that `playback/NAME` plays."""
+        self.sounds.mkdir(exist_ok=True)
+        audio.write_wav(self.sounds / name, pcm, rate)
 
     def usage(self) -> Usage:
         """Files, threads, sockets and memory, from /proc."""
@@ -195,3 +206,12 @@ def running(server: ServerProcess) -> Iterator[ServerProcess]:
             server.terminate()
     finally:
         server.close()
+
+
+@contextlib.contextmanager
+def left_idle(server: ServerProcess, asterisk: Asterisk) -> Iterator[None]:
+    """For tests that share a server: each leaves no session and no channel behind, and no error in its log."""
+    yield
+    wait_until(lambda: not server.open_sessions(), timeout_s=5, what="the server's sessions to be closed")
+    asterisk.wait_no_channels()
+    server.check_log()
