@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pylibsrtp
 import pytest
 from aiortc.rtp import RTCP_RTPFB_NACK, RtcpPsfbPacket, RtcpReceiverInfo, RtcpRrPacket, RtcpRtpfbPacket
+from peers import voip_metrics as peer_metrics
 
 from .plane import Plane, RtpPeer, WebRtcPeer, wait_for
 
@@ -41,15 +42,7 @@ def extended(*blocks: bytes) -> bytes:
 
 
 def voip_metrics(ssrc: int) -> bytes:
-    return block(
-        7,
-        struct.pack("!I", ssrc)
-        + bytes([26, 13, 128, 3])  # loss, discards, density of bursts, of gaps
-        + struct.pack("!HHHH", 120, 5000, 80, 60)
-        + bytes([0, 0, 0, 16])  # levels, RERL, Gmin
-        + bytes([82, 127, 41, 39])  # R, external R, MOS-LQ, MOS-CQ
-        + struct.pack("!BBHHH", 0, 0, 40, 80, 300),
-    )
+    return block(7, peer_metrics.content(ssrc))
 
 
 REFERENCE_TIME = block(4, struct.pack("!II", 0xE000_1234, 0x5678_9ABC))
@@ -99,20 +92,7 @@ def test_a_voip_metrics_block_on_our_stream_is_read(plane: Plane, side: str) -> 
     assert plane.stats(peer.leg)["voip_metrics"] is None
     send(peer, RECEIVER_REPORT + extended(voip_metrics(99), block(250, b"what is yet to come!"), voip_metrics(ours)))
     wait_for(lambda: plane.stats(peer.leg)["rtcp_received"] == 1, "the report")
-    assert plane.stats(peer.leg)["voip_metrics"] == {
-        "loss_rate": 26 / 256,
-        "discard_rate": 13 / 256,
-        "burst_density": 0.5,
-        "gap_density": 3 / 256,
-        "burst_duration_ms": 120,
-        "gap_duration_ms": 5000,
-        "round_trip_ms": 80,
-        "end_system_delay_ms": 60,
-        "gmin": 16,
-        "r_factor": 82,
-        "mos_lq": 4.1,
-        "mos_cq": 3.9,
-    }
+    assert plane.stats(peer.leg)["voip_metrics"] == peer_metrics.METRICS
 
 
 def test_a_voip_metrics_block_on_another_stream_is_not_ours(plane: Plane) -> None:

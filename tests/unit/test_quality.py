@@ -6,6 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from peers.voip_metrics import METRICS
 
 from sdpserver import quality
 from sdpserver.quality import G711, IMPAIRMENTS, LegQuality
@@ -187,20 +188,7 @@ def test_what_is_unknown_is_none() -> None:
 
 
 def test_a_peers_extended_report_tells_of_its_bursts() -> None:
-    metrics = {
-        "loss_rate": 0.1,
-        "discard_rate": 0.0,
-        "burst_density": 0.5,
-        "gap_density": 0.01,
-        "burst_duration_ms": 120,
-        "gap_duration_ms": 5000,
-        "round_trip_ms": 80,
-        "end_system_delay_ms": 60,
-        "gmin": 16,
-        "r_factor": 82,
-        "mos_lq": 4.1,
-        "mos_cq": 3.9,
-    }
+    metrics = METRICS | {"loss_rate": 0.1, "discard_rate": 0.0, "gap_density": 0.01}
     described = LegQuality().describe(stats(voip_metrics=metrics, reports_received=0, round_trip_ms=-1.0))
     assert described["round_trip_ms"] == 80
     sent = described["sent"]
