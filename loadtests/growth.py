@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -12,7 +11,7 @@ from typing import Any, Literal
 from .gateway import Gateway
 from .live_calls import play, set_up
 from .loadgen import Loadgen
-from .processes import cpu_seconds, memory_mb, thread_cpu_seconds
+from .processes import memory_mb
 from .rtpengine import Rtpengine
 
 Server = Literal["sdpserver", "rtpengine"]
@@ -108,19 +107,14 @@ async def grow(
         first_mb = 0.0
         for before, calls in itertools.pairwise([0, *sizes(largest)]):
             await set_up(calls - before, call)
-            threads, started_s = thread_cpu_seconds(pid), asyncio.get_running_loop().time()
             segment = await play(loadgen, group=GROUP, pattern="spread", pid=pid, calls=calls, seconds=seconds)
-            took_s = asyncio.get_running_loop().time() - started_s
-            after = thread_cpu_seconds(pid)
             if before == 0:
                 first_mb = memory_mb(pid)[0]
             step = Step(
                 kind="relay" if codec_a == "PCMU" else "transcode",
                 calls=calls,
                 cpu_percent_per_call=segment.cpu_percent_per_call,
-                busiest_thread_percent=max(
-                    100 * (cpu - threads.get(thread, 0)) / took_s for thread, cpu in after.items()
-                ),
+                busiest_thread_percent=segment.busiest_thread_percent,
                 mb_per_call=(memory_mb(pid)[0] - first_mb) / (calls - 1) if calls > 1 else 0.0,
                 lost_share=max(segment.lost, 0) / segment.sent,
                 delay_p99_us=max(segment.delay_p99_us),
@@ -140,5 +134,4 @@ async def grow(
             "failed_at": 0 if not limit else calls,
             "limit": limit,
             "stopped_by": stopped_by,
-            "cpu_seconds": cpu_seconds(pid),
         }

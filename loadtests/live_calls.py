@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from .gateway import Gateway
 from .loadgen import Loadgen
-from .processes import cpu_seconds, memory_mb
+from .processes import cpu_seconds, memory_mb, thread_cpu_seconds
 from .rtpengine import Rtpengine
 
 Pattern = Literal["spread", "burst"]
@@ -24,6 +24,7 @@ class Segment:
     """One stretch of audio through one server. Delays in us of packets to A (SRTP side) and to B (RTP side)."""
 
     cpu_percent_per_call: float  # of one core
+    busiest_thread_percent: float  # of one core
     sent: int
     lost: int
     delay_mean_us: tuple[float, float]
@@ -97,15 +98,16 @@ class Result:
 
 
 async def play(loadgen: Loadgen, *, group: str, pattern: Pattern, pid: int, calls: int, seconds: float) -> Segment:
-    """Audio both ways on all calls of the group; CPU of process `pid` without the first moments."""
+    """Audio both ways on all calls of the group; CPU of process `pid` between the first moments and the drain."""
     loop = asyncio.get_running_loop()
     loadgen.send("reset", group=group)
     loadgen.send("start", group=group, pattern=pattern)
     await asyncio.sleep(WARM_UP_S)
-    start_s, cpu, generator = loop.time(), cpu_seconds(pid), cpu_seconds(loadgen.pid)
+    start_s, before, generator = loop.time(), thread_cpu_seconds(pid), cpu_seconds(loadgen.pid)
     await asyncio.sleep(seconds)
     took_s = loop.time() - start_s
-    cpu, generator = cpu_seconds(pid) - cpu, cpu_seconds(loadgen.pid) - generator
+    after, generator = thread_cpu_seconds(pid), cpu_seconds(loadgen.pid) - generator
+    threads = [cpu - before.get(thread, 0.0) for thread, cpu in after.items()]
     loadgen.send("stop", group=group)
     await asyncio.sleep(DRAIN_S)  # what is under way arrives
     stats = await loadgen.stats(group)
@@ -114,7 +116,8 @@ async def play(loadgen: Loadgen, *, group: str, pattern: Pattern, pid: int, call
     if errors:
         raise RuntimeError(f"{group}: {errors}")
     return Segment(
-        cpu_percent_per_call=100 * cpu / took_s / calls,
+        cpu_percent_per_call=100 * sum(threads) / took_s / calls,
+        busiest_thread_percent=100 * max(threads) / took_s,
         sent=a["sent"] + b["sent"],
         lost=a["sent"] + b["sent"] - a["received"] - b["received"],
         delay_mean_us=(a["delay_us"]["mean"], b["delay_us"]["mean"]),

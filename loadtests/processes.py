@@ -9,22 +9,30 @@ import re
 from pathlib import Path
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time of all its threads, to the ns where the kernel tells (schedstat), else to the tick (stat).
-
-    A thread that ends between two calls takes its schedstat time along; the servers here keep theirs.
-    """
-    with contextlib.suppress(FileNotFoundError):
-        tasks = Path(f"/proc/{pid}/task").iterdir()
-        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def thread_cpu_seconds(pid: int) -> dict[int, float]:
-    """User and system time by thread id, of those that live."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return {int(task.name): int((task / "schedstat").read_text().split()[0]) / 1e9 for task in tasks}
+    """User and system time by thread id, to the ns where the kernel tells (schedstat), else to the tick (stat).
+
+    A thread that ends takes its time along; the servers here keep theirs. Raises FileNotFoundError if there is no such
+    process.
+    """
+    found = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            found[int(task.name)] = _task_cpu_seconds(task)
+    return found
+
+
+def _task_cpu_seconds(task: Path) -> float:
+    try:
+        return int((task / "schedstat").read_text().split()[0]) / 1e9
+    except FileNotFoundError:  # a kernel without CONFIG_SCHED_INFO
+        fields = (task / "stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of all its threads together."""
+    return sum(thread_cpu_seconds(pid).values())
 
 
 def memory_mb(pid: int) -> tuple[float, float]:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,30 @@ def test_cpu_time_of_a_process_grows_by_what_it_used() -> None:
         pass
     used = time.process_time() - used_before
     assert processes.cpu_seconds(os.getpid()) - before == pytest.approx(used, abs=0.03)
+
+
+def test_cpu_time_is_told_apart_by_thread() -> None:
+    """And one that ends takes its own along."""
+    used, spent, done = threading.Event(), [0.0], threading.Event()
+
+    def spend() -> None:
+        while time.thread_time() < 0.1:
+            pass
+        spent[0] = time.thread_time()
+        used.set()
+        done.wait()
+
+    before = processes.thread_cpu_seconds(os.getpid())
+    thread = threading.Thread(target=spend)
+    thread.start()
+    used.wait()
+    grown = {number: cpu - before.get(number, 0.0) for number, cpu in processes.thread_cpu_seconds(os.getpid()).items()}
+    done.set()
+    thread.join()
+    assert thread.native_id is not None
+    assert max(grown, key=lambda number: grown[number]) == thread.native_id
+    assert grown[thread.native_id] == pytest.approx(spent[0], abs=0.03)
+    assert thread.native_id not in processes.thread_cpu_seconds(os.getpid())
 
 
 def test_memory_is_seen_to_grow() -> None:
@@ -126,6 +151,7 @@ def test_the_cpu_of_a_case_is_that_of_the_stretches_without_loss() -> None:
         delays = (0.0, 0.0)
         return Segment(
             cpu_percent_per_call=cpu,
+            busiest_thread_percent=cpu,
             sent=10,
             lost=lost,
             delay_mean_us=delays,
