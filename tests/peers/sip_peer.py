@@ -174,8 +174,8 @@ class SipPeer(asyncio.DatagramProtocol):
         cseq: int = 1,
         headers: str = "",
         body: str = "",
-    ) -> None:
-        """Send a request out of any dialog, or in whichever one the headers name."""
+    ) -> str:
+        """Send a request out of any dialog, or in whichever one the headers name; the text that was sent."""
         lines = [
             f"{method} {uri} SIP/2.0",
             f"Via: SIP/2.0/UDP {self.host_port};rport;branch=z9hG4bK{secrets.token_hex(8)}",
@@ -186,7 +186,9 @@ class SipPeer(asyncio.DatagramProtocol):
             f"CSeq: {cseq} {method}",
             f"Contact: <sip:peer@{self.host_port}>",
         ]
-        self.send(_with_body(lines, headers, body), to)
+        text = _with_body(lines, headers, body)
+        self.send(text, to)
+        return text
 
 
 def _with_body(lines: list[str], headers: str, body: str) -> str:
@@ -214,19 +216,19 @@ class PeerDialog:
         self.respond(200, headers=headers, body=body)
         return await self.peer.receive("ACK")
 
-    def request(self, method: str, *, headers: str = "", body: str = "") -> None:
-        """A request in the dialog, to the Contact that the INVITE had."""
+    def request(self, method: str, *, headers: str = "", body: str = "") -> str:
+        """A request in the dialog, to the Contact that the INVITE had; its text."""
         self.cseq += 1
-        self.send(method, self.cseq, headers=headers, body=body)
+        return self.send(method, self.cseq, headers=headers, body=body)
 
     def ack(self, *, body: str = "") -> None:
         """The ACK to the 2xx of the last request."""
         self.send("ACK", self.cseq, body=body)
 
-    def send(self, method: str, cseq: int, *, headers: str = "", body: str = "") -> None:
+    def send(self, method: str, cseq: int, *, headers: str = "", body: str = "") -> str:
         contact = re.search(r"<([^>]+)>", self.invite["contact"])
         assert contact is not None
-        self.peer.request(
+        return self.peer.request(
             method,
             contact[1],
             self.invite.source,

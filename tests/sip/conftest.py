@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from peers.sip_peer import PeerDialog, SipPeer, sdp
+from peers.sip_peer import PeerDialog, SipMessage, SipPeer, sdp
 
 from sdpserver.config import Config, Log, Sip, Trunk
 from sdpserver.sdp import audio_codecs, with_telephone_events
@@ -113,3 +113,17 @@ async def scene() -> AsyncIterator[Scene]:
     async with await SipPeer.open() as peer, running_caller(peer.host_port) as caller:
         yield Scene(caller, peer)
         peer.answer_by_itself("BYE", "CANCEL")  # or the endpoint's stop would wait for the answers
+
+
+def sent_by_us(peer: SipPeer, method: str) -> list[SipMessage]:
+    return [message for message in peer.received if message.start.startswith(method + " ")]
+
+
+async def assert_call_is_unhurt(scene: Scene, dialog: PeerDialog) -> None:
+    """It still takes a re-INVITE, and nothing else was dialled."""
+    dialog.request("INVITE", body=sdp(30000, "a=sendonly"))
+    response = await scene.peer.receive(200)
+    dialog.ack()
+    assert "a=recvonly" in response.body
+    assert sent_by_us(scene.peer, "INVITE") == [dialog.invite]
+    assert not sent_by_us(scene.peer, "BYE")

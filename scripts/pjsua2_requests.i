@@ -1,0 +1,173 @@
+// Answers to the requests that pjsua leaves without one (out of dialogs), refuses with a 500 (in a dialog), or takes
+// although nobody reads them. Part of pjsua2's Python binding, since its API has no way to register a pjsip module.
+
+%{
+#include <algorithm>
+#include <initializer_list>
+#include <string_view>
+
+namespace {
+
+std::string_view view(const pj_str_t& text) {
+  return {text.ptr, text.slen > 0 ? static_cast<size_t>(text.slen) : 0};
+}
+
+bool is(const pjsip_rx_data* rdata, std::string_view method) {
+  return view(rdata->msg_info.msg->line.req.method.name) == method; // case matters (RFC 3261 section 7.1)
+}
+
+template <typename... Methods>
+bool is_any_of(const pjsip_rx_data* rdata, Methods... methods) {
+  return (is(rdata, methods) || ...);
+}
+
+pj_str_t text(const char* literal) {
+  return pj_str(const_cast<char*>(literal)); // pjsip copies it
+}
+
+void add_header(pj_pool_t* pool, pjsip_hdr* headers, const char* name, const char* value) {
+  const pj_str_t header_name = text(name), header_value = text(value);
+  pj_list_push_back(headers, pjsip_generic_string_hdr_create(pool, &header_name, &header_value));
+}
+
+void add_capability(pj_pool_t* pool, pjsip_hdr* headers, int type) {
+  if (const pjsip_hdr* header = pjsip_endpt_get_capability(pjsua_get_pjsip_endpt(), type, nullptr))
+    pj_list_push_back(headers, pjsip_hdr_clone(pool, header));
+}
+
+bool is_press(const pjsip_media_type& media) {
+  const pj_str_t application = text("application"), relay = text("dtmf-relay"), dtmf = text("dtmf");
+  return pj_stricmp(&media.type, &application) == 0 &&
+         (pj_stricmp(&media.subtype, &relay) == 0 || pj_stricmp(&media.subtype, &dtmf) == 0);
+}
+
+// A dialog outlives its call until the BYE's transaction is over.
+bool is_over(pjsip_dialog* dialog) {
+  const pjsip_inv_session* call = pjsip_dlg_get_inv_session(dialog);
+  return !call || call->state == PJSIP_INV_STATE_DISCONNECTED;
+}
+
+// The status that a request has earned, and the headers that go with it.
+int judge_in_dialog(pjsip_dialog* dialog, const pjsip_rx_data* rdata, pj_pool_t* pool, pjsip_hdr* headers) {
+  if (is_over(dialog))
+    return PJSIP_SC_CALL_TSX_DOES_NOT_EXIST;
+  if (is(rdata, "OPTIONS")) { // RFC 3261 section 11.2
+    for (const int type : {PJSIP_H_ALLOW, PJSIP_H_ACCEPT, PJSIP_H_SUPPORTED})
+      add_capability(pool, headers, type);
+    return 200;
+  }
+  if (is(rdata, "INFO")) {
+    const pj_str_t info_package = text("Info-Package");
+    if (pjsip_msg_find_hdr_by_name(rdata->msg_info.msg, &info_package, nullptr)) { // RFC 6086 section 4.2.2
+      add_header(pool, headers, "Recv-Info", "");
+      return PJSIP_SC_BAD_INFO_PACKAGE;
+    }
+    const pjsip_msg_body* body = rdata->msg_info.msg->body;
+    if (!body || body->len == 0 || is_press(body->content_type))
+      return 200;
+    add_header(pool, headers, "Accept", "application/dtmf-relay, application/dtmf");
+    return PJSIP_SC_UNSUPPORTED_MEDIA_TYPE;
+  }
+  add_capability(pool, headers, PJSIP_H_ALLOW);
+  return PJSIP_SC_METHOD_NOT_ALLOWED;
+}
+
+void answer_in_dialog(pjsip_transaction* transaction, pjsip_event* event) {
+  pjsip_dialog* dialog = pjsip_tsx_get_dlg(transaction);
+  if (!dialog || transaction->role != PJSIP_ROLE_UAS || transaction->state != PJSIP_TSX_STATE_TRYING ||
+      transaction->status_code >= 200 || event->type != PJSIP_EVENT_TSX_STATE ||
+      event->body.tsx_state.type != PJSIP_EVENT_RX_MSG)
+    return;
+  pjsip_rx_data* rdata = event->body.tsx_state.src.rdata;
+  if (is_any_of(rdata, "INVITE", "BYE", "CANCEL", "PRACK", "UPDATE"))
+    return; // the call's own, which pjsip answers in its time
+  pjsip_hdr headers;
+  pj_list_init(&headers);
+  const int status = judge_in_dialog(dialog, rdata, rdata->tp_info.pool, &headers);
+  pjsip_dlg_respond(dialog, rdata, status, nullptr, &headers, nullptr);
+}
+
+// After the usages of pjsip and pjsua, hence only where they have not answered.
+pjsip_module in_dialog = {
+    nullptr, nullptr, {const_cast<char*>("mod-rest-in-dialog"), 18}, -1, PJSIP_MOD_PRIORITY_APPLICATION + 1,
+    nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, &answer_in_dialog,
+};
+
+// A dialog asks its usages only, so each one gets ours with the first request in it.
+void join_dialog(pjsip_rx_data* rdata) {
+  const auto& info = rdata->msg_info;
+  pjsip_dialog* dialog = pjsip_ua_find_dialog(&info.cid->id, &info.to->tag, &info.from->tag, PJ_TRUE);
+  if (!dialog)
+    return;
+  if (!pjsip_dlg_has_usage(dialog, &in_dialog))
+    pjsip_dlg_add_usage(dialog, &in_dialog, nullptr);
+  pjsip_dlg_dec_lock(dialog);
+}
+
+// Without a transaction: a flood of them takes no memory.
+void respond(pjsip_rx_data* rdata, int status) {
+  pjsip_hdr headers;
+  pj_list_init(&headers);
+  if (status == PJSIP_SC_METHOD_NOT_ALLOWED)
+    add_capability(rdata->tp_info.pool, &headers, PJSIP_H_ALLOW);
+  pjsip_endpt_respond_stateless(pjsua_get_pjsip_endpt(), rdata, status, nullptr, &headers, nullptr);
+}
+
+pj_bool_t on_request(pjsip_rx_data* rdata) {
+  if (is_any_of(rdata, "INVITE", "ACK", "CANCEL"))
+    return PJ_FALSE;
+  // pjsua would take a MESSAGE in a dialog, and nobody would read it; pjsip lets a REGISTER pass by all dialogs.
+  if (is_any_of(rdata, "MESSAGE", "REGISTER")) {
+    respond(rdata, PJSIP_SC_METHOD_NOT_ALLOWED);
+    return PJ_TRUE;
+  }
+  if (rdata->msg_info.to->tag.slen > 0) {
+    join_dialog(rdata);
+    return PJ_FALSE; // pjsip's 481 if there is no such dialog
+  }
+  if (is(rdata, "OPTIONS"))
+    return PJ_FALSE;
+  if (is(rdata, "SUBSCRIBE")) // whatever is asked for, nobody may watch it
+    respond(rdata, PJSIP_SC_FORBIDDEN);
+  else if (is_any_of(rdata, "BYE", "INFO", "PRACK", "UPDATE"))
+    respond(rdata, PJSIP_SC_CALL_TSX_DOES_NOT_EXIST);
+  else
+    respond(rdata, PJSIP_SC_METHOD_NOT_ALLOWED);
+  return PJ_TRUE;
+}
+
+// Before dialogs and pjsua; transactions have taken out what is repeated.
+pjsip_module all_requests = {
+    nullptr, nullptr, {const_cast<char*>("mod-rest"), 8}, -1, PJSIP_MOD_PRIORITY_UA_PROXY_LAYER - 1,
+    nullptr, nullptr, nullptr, nullptr, &on_request, nullptr, nullptr, nullptr, nullptr,
+};
+
+// pjsip's modules name what they know, also what is refused here whoever asks; Allow and Accept are to be true.
+void keep(pjsip_endpoint* endpoint, int type, std::initializer_list<std::string_view> true_ones) {
+  auto* header = reinterpret_cast<pjsip_generic_array_hdr*>(
+      const_cast<pjsip_hdr*>(pjsip_endpt_get_capability(endpoint, type, nullptr)));
+  if (!header)
+    return;
+  unsigned kept = 0;
+  for (unsigned i = 0; i < header->count; ++i) {
+    if (std::find(true_ones.begin(), true_ones.end(), view(header->values[i])) != true_ones.end())
+      header->values[kept++] = header->values[i];
+  }
+  header->count = kept;
+}
+
+} // namespace
+%}
+
+%inline %{
+// Once for an endpoint, after libInit. The status of pjlib, 0 for success.
+int answerAllRequests() {
+  pjsip_endpoint* endpoint = pjsua_get_pjsip_endpt();
+  if (!endpoint)
+    return PJ_EINVALIDOP;
+  keep(endpoint, PJSIP_H_ALLOW, {"INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "PRACK", "UPDATE", "INFO"});
+  keep(endpoint, PJSIP_H_ACCEPT, {"application/sdp"});
+  const pj_status_t status = pjsip_endpt_register_module(endpoint, &in_dialog);
+  return status != PJ_SUCCESS ? status : pjsip_endpt_register_module(endpoint, &all_requests);
+}
+%}
