@@ -49,13 +49,7 @@ class Call:
         return await self.client.http.post("/api/call/dtmf", json={"callId": call_id, "digits": digits, **more})
 
     async def read_by_pbx(self) -> str:
-        event = await to_thread(
-            self.pbx.ami.wait_for,
-            lambda event: event.name == "UserEvent" and event.fields["UserEvent"] == "TestDTMF",
-            since=self.mark,
-            timeout_s=8,
-        )
-        return str(event.fields["Digits"])
+        return await to_thread(self.pbx.wait_digits, since=self.mark, timeout_s=8)
 
     def heard_by_pbx(self) -> list[tuple[str, int]]:
         """(digit, length in ms) of the presses that Asterisk has received on the call's channel."""

@@ -202,6 +202,15 @@ class Asterisk:
         self.ami.action("MixMonitor", Channel=channel, File="", Options=f"r({path})")
         return Recording(self, channel, path)
 
+    def wait_digits(self, *, since: int, timeout_s: float = 3.0) -> str:
+        """What 605 has read from the first caller after `since`, a mark of `ami`."""
+        event = self.ami.wait_for(
+            lambda event: event.name == "UserEvent" and event.fields["UserEvent"] == "TestDTMF",
+            since=since,
+            timeout_s=timeout_s,
+        )
+        return event.fields["Digits"]
+
     def database(self, family: str, key: str) -> str | None:
         """A value of its database, None when there is none."""
         text = self.rx(f"database get {family} {key}")
