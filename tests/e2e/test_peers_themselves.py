@@ -42,17 +42,7 @@ class AiortcEcho:
         route, send, count = transport._rtp_router.route_rtp, transport._send_rtp, [0]
 
         def listen(packet: Any) -> Any:
-            self.heard.add(
-                Received(
-                    0.0,
-                    packet.payload_type,
-                    packet.sequence_number,
-                    packet.timestamp,
-                    packet.ssrc,
-                    bool(packet.marker),
-                    packet.payload,
-                )
-            )
+            self.heard.add(Received.of(packet, 0.0))
             return route(packet)
 
         async def send_some(data: bytes) -> None:

@@ -275,17 +275,7 @@ class Client:
         route = router.route_rtp
 
         def tapped(packet: RtpPacket) -> Any:
-            self.heard.add(
-                Received(
-                    time.monotonic(),
-                    packet.payload_type,
-                    packet.sequence_number,
-                    packet.timestamp,
-                    packet.ssrc,
-                    bool(packet.marker),
-                    packet.payload,
-                )
-            )
+            self.heard.add(Received.of(packet, time.monotonic()))
             return route(packet)
 
         router.route_rtp = tapped

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from aiortc.rtp import RtpPacket
 
 from . import audio
 from .codecs import Decoder
@@ -26,6 +27,18 @@ class Received:
     ssrc: int
     marker: bool
     payload: bytes
+
+    @classmethod
+    def of(cls, packet: RtpPacket, arrived_s: float) -> Received:
+        return cls(
+            arrived_s,
+            packet.payload_type,
+            packet.sequence_number,
+            packet.timestamp,
+            packet.ssrc,
+            bool(packet.marker),
+            packet.payload,
+        )
 
 
 @dataclass(frozen=True, slots=True)
