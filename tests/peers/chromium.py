@@ -29,6 +29,7 @@ FLAGS = [
     "--allow-loopback-in-peer-connection",
 ]
 PAGE = "__caller__"
+EMPTY_PAGE = "<!doctype html>"
 SCRIPT = Path(__file__).with_name("chromium_page.js")
 
 
@@ -161,4 +162,19 @@ async def caller(process: Browser, url: str) -> AsyncIterator[Caller]:
         # A context that is closed with its pages does not let them say close_notify.
         with contextlib.suppress(PlaywrightError):  # closed already, or it has no connection
             await page.page.evaluate("pc.close()")
+        await context.close()
+
+
+@contextlib.asynccontextmanager
+async def own_page(process: Browser, script: str) -> AsyncIterator[Page]:
+    """An empty page that has run `script`."""
+    context = await process.new_context()
+    try:
+        page = await context.new_page()
+        # A secure context, which getUserMedia asks for, without a server.
+        await page.route("http://localhost/", lambda route: route.fulfill(content_type="text/html", body=EMPTY_PAGE))
+        await page.goto("http://localhost/")
+        await page.evaluate(script)
+        yield page
+    finally:
         await context.close()

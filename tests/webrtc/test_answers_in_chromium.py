@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from peers.chromium import own_page
 from playwright.async_api import Browser, Page
 
 from sdpserver.sdp import audio_codecs
@@ -71,15 +72,9 @@ class Negotiation:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def negotiation(chromium: Browser) -> AsyncIterator[Negotiation]:
-    context = await chromium.new_context()
-    page = await context.new_page()
-    # A secure context, which getUserMedia asks for, without a server.
-    await page.route("http://localhost/", lambda route: route.fulfill(content_type="text/html", body="<!doctype html>"))
-    await page.goto("http://localhost/")
-    await page.evaluate(SCRIPT)
-    yield Negotiation(page)
-    await page.evaluate("() => pc.close()")
-    await context.close()
+    async with own_page(chromium, SCRIPT) as page:
+        yield Negotiation(page)
+        await page.evaluate("() => pc.close()")
 
 
 async def test_audio(negotiation: Negotiation) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from peers.chromium import own_page
 from peers.waiting import until
 from playwright.async_api import Browser, Page
 
@@ -65,13 +66,8 @@ class Browserside:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def browser(chromium: Browser) -> AsyncIterator[Browserside]:
-    context = await chromium.new_context()
-    page = await context.new_page()
-    await page.route("http://localhost/", lambda route: route.fulfill(content_type="text/html", body="<!doctype html>"))
-    await page.goto("http://localhost/")
-    await page.evaluate(SCRIPT)
-    yield Browserside(page)
-    await context.close()
+    async with own_page(chromium, SCRIPT) as page:
+        yield Browserside(page)
 
 
 async def test_audio(browser: Browserside, gateway_for_chromium: Gateway) -> None:
