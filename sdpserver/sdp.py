@@ -16,6 +16,10 @@ MAX_SSRC = 64
 MAX_CANDIDATES = 64
 TELEPHONE_EVENT = "telephone-event"
 
+NARROWBAND_HZ, WIDEBAND_HZ = 8000, 16000
+"""Rates at which audio is mixed and recorded."""
+WIDEBAND_CODECS = frozenset({"opus", "G722"})
+"""Those that carry more than 4 kHz of it."""
 
 DEFAULT_PTIME_MS = 20
 MIN_PTIME_MS, MAX_PTIME_MS = 10, 60

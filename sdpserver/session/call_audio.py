@@ -15,14 +15,12 @@ from sdpserver._media import Sound
 from sdpserver.errors import BadRequest, Conflict, Unavailable
 from sdpserver.media import MediaLeg, MediaRecording, RecordingEvent
 from sdpserver.recording import RecordingFolder
+from sdpserver.sdp import NARROWBAND_HZ, WIDEBAND_CODECS, WIDEBAND_HZ
 from sdpserver.tones import RECORD_BEEP
 
 from .far_end import BROWSER, FAR
 
 log = structlog.get_logger(__name__)
-
-_WIDEBAND = frozenset({"opus", "G722"})
-NARROWBAND_HZ, WIDEBAND_HZ = 8000, 16000
 
 FINISH_S = 1.0
 """How long the end of a session waits for its recording to be whole; later it becomes whole untold."""
@@ -210,7 +208,7 @@ class CallAudio:
 
     def _wideband(self) -> bool:
         """One side's codec is, or would be."""
-        return any(leg.codec in _WIDEBAND for leg in self._legs().values() if leg is not None and not leg.closed)
+        return any(leg.codec in WIDEBAND_CODECS for leg in self._legs().values() if leg is not None and not leg.closed)
 
     def order(self, *, record: bool, pause: bool | None, tone: bool | None) -> Recording:
         """POST /api/call/record.

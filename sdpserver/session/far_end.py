@@ -10,8 +10,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import structlog
-
 from sdpserver.dtmf import DtmfOrder, Press
 from sdpserver.errors import Conflict, Unavailable
 from sdpserver.media import MediaLeg
@@ -21,8 +19,6 @@ from sdpserver.webrtc import WebRtcLeg
 from .rooms import Occupant, Rooms, Rules, Seat
 from .routing import BuiltIn, Destination
 from .states import CallState
-
-log = structlog.get_logger(__name__)
 
 BROWSER, FAR = "webrtc", "sip"
 """The two legs of a call, as clients name them."""
@@ -139,13 +135,15 @@ class FarEnd(ABC):
     async def dial(self) -> None:
         """Reach the far end; progress goes to the listener."""
 
-    @abstractmethod
     def hangup(self, reason: str) -> None:
         """End the call. Idempotent."""
+        self.state = CallState.ENDED
+        self.leave_room(reason, reconnect=False)
 
-    @abstractmethod
     def close(self) -> None:
-        """Free ports. Idempotent."""
+        """Free everything. Idempotent."""
+        self.hangup("normal_clearing")
+        self.leg = None
 
     def send_dtmf(self, order: DtmfOrder) -> None:
         """Press keys toward the far end.
@@ -193,14 +191,6 @@ class BuiltInFarEnd(FarEnd):
             case _:
                 send_tone(self.leg.media, SILENCE)
 
-    def hangup(self, reason: str) -> None:
-        self.state = CallState.ENDED
-        self.leave_room(reason, reconnect=False)
-
-    def close(self) -> None:
-        self.hangup("normal_clearing")
-        self.leg = None
-
 
 class ConferenceFarEnd(FarEnd):
     """A room by name; answered at once."""
@@ -223,14 +213,6 @@ class ConferenceFarEnd(FarEnd):
     def _connect_two(self) -> None:
         if self.leg is not None:
             self.leg.media.send_from(None)
-
-    def hangup(self, reason: str) -> None:
-        self.state = CallState.ENDED
-        self.leave_room(reason, reconnect=False)
-
-    def close(self) -> None:
-        self.hangup("normal_clearing")
-        self.leg = None
 
 
 def send_tone(leg: MediaLeg, tone: Tone) -> None:

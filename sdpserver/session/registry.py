@@ -19,7 +19,7 @@ from sdpserver.events import Subscription
 from sdpserver.media import MediaPlane
 from sdpserver.messages import CallOptions, IceCandidate, OfferRequest, OfferResponse
 from sdpserver.recording import RecordingFolder
-from sdpserver.sdp import Codec, audio_codecs
+from sdpserver.sdp import NARROWBAND_HZ, WIDEBAND_CODECS, Codec, audio_codecs
 from sdpserver.sip import SipEndpoint
 from sdpserver.sounds import Sounds
 from sdpserver.webrtc import WebRtcPlane, parse_offer
@@ -37,8 +37,6 @@ log = structlog.get_logger(__name__)
 RETRY_AFTER_S = 5
 CLOSE_ALL_S = 3.0
 MAX_CLOSED = 10_000
-NARROWBAND_HZ = 8000
-WIDEBAND = ("opus", "G722")
 MEBIBYTE = 1 << 20
 
 _WAIT_FOR = {
@@ -165,7 +163,7 @@ class Sessions:
             return audio_codecs(options.codecs)
         codecs = self._config.media.codecs
         if destination.room is not None and self._config.conference.rate_hz > NARROWBAND_HZ:
-            codecs = sorted(codecs, key=lambda name: name not in WIDEBAND)
+            codecs = sorted(codecs, key=lambda name: name not in WIDEBAND_CODECS)
         trunk_codecs = destination.trunk.codecs if destination.trunk else []
         return audio_codecs([*trunk_codecs, *codecs])
 

@@ -7,8 +7,6 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-import structlog
-
 from sdpserver._media import Sound
 from sdpserver.config import Config
 from sdpserver.dtmf import DtmfMethod, DtmfOrder, Press, choose_method
@@ -24,8 +22,6 @@ from .far_end import BROWSER, FAR, CallEnd, FarEnd, FarEndListener, send_tone
 from .info_presses import InfoPresses
 from .routing import Destination
 from .states import CallState, check_transition
-
-log = structlog.get_logger(__name__)
 
 
 class SipFarEnd(FarEnd):
@@ -292,9 +288,8 @@ class SipFarEnd(FarEnd):
         return None if self.rtp.closed else self.rtp
 
     def close(self) -> None:
-        self.hangup("normal_clearing")
+        super().close()
         self.rtp.close()
-        self.leg = None
 
     def describe(self) -> dict[str, Any]:
         remote = self._remote
