@@ -160,6 +160,12 @@ class MediaLeg:
         """As `quality`, with the loss since the last report."""
         return self._quality.report(self.stats)
 
+    def describe(self) -> dict[str, Any]:
+        """The members `media` and `quality` of either side in a session's JSON; null once the leg is closed."""
+        if self._closed:
+            return {"media": None, "quality": None}
+        return {"media": dict(self.stats), "quality": self.quality}
+
     def close(self) -> None:
         """Free the leg and its sockets. Idempotent."""
         if not self._closed:

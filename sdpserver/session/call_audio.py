@@ -206,6 +206,13 @@ class CallAudio:
                     )
         return recording
 
+    def record_or_tell(self) -> None:
+        """The same for who has asked beforehand: what forbids it is an event."""
+        try:
+            self.record()
+        except (Unavailable, Conflict) as exc:
+            self._emit("recording", state="failed", path=None, error=str(exc))
+
     def _wideband(self) -> bool:
         """One side's codec is, or would be."""
         return any(leg.codec in WIDEBAND_CODECS for leg in self._legs().values() if leg is not None and not leg.closed)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sdpserver.dtmf import DtmfOrder, Press
-from sdpserver.errors import Conflict, Unavailable
+from sdpserver.errors import Conflict, PeerError, SipRefused, SipTimeout, Unavailable
 from sdpserver.media import MediaLeg
+from sdpserver.sip import http_status
 from sdpserver.tones import SILENCE, TEST_TONE, Tone
 from sdpserver.webrtc import WebRtcLeg
 
@@ -33,6 +34,15 @@ class CallEnd:
     sip_status: int = 0
     sip_reason: str = ""
     was_answered: bool = False
+
+    def error(self, uri: str, session_id: str) -> PeerError:
+        """What whoever waits for the call to `uri` is told."""
+        text = f"{uri}: {self.text}"
+        if http_status(self.reason) == SipTimeout.status or not self.sip_status:
+            return SipTimeout(text, reason=self.reason, session_id=session_id)
+        return SipRefused(
+            text, reason=self.reason, sip_status=self.sip_status, sip_reason=self.sip_reason, session_id=session_id
+        )
 
 
 class FarEndListener(Occupant, Protocol):

@@ -192,7 +192,7 @@ class Sessions:
                 session.metadata = request.metadata
             response = session.answer()
             if replaced is not None:
-                await session.retire(replaced)
+                await session.close_leg(replaced)
             return response
 
     async def _run(self, session: Session) -> None:

@@ -13,12 +13,11 @@ import structlog
 from sdpserver._media import Sound
 from sdpserver.config import Config
 from sdpserver.dtmf import DtmfOrder, LegName, Press
-from sdpserver.errors import Conflict, PeerError, SdpServerError, SipRefused, SipTimeout, Unavailable
+from sdpserver.errors import Conflict, SdpServerError
 from sdpserver.events import EventLog
 from sdpserver.media import MediaLeg
 from sdpserver.messages import CallInfo, CallOptions, OfferResponse, SdpAnswer
 from sdpserver.recording import RecordingFolder
-from sdpserver.sip import http_status
 from sdpserver.webrtc import DataChannel, Offer, WebRtcEvent, WebRtcLeg
 
 from .call_audio import CallAudio, Recording
@@ -27,7 +26,9 @@ from .far_end import FAR, CallEnd, FarEnd
 from .quality_reports import QualityReports
 from .routing import BuiltIn, Destination
 from .sip_far_end import SipFarEnd
-from .states import CallState, MediaState, SessionState, check_transition, public_state
+from .states import CallState, MediaState, SessionState, SessionStates
+from .timers import Timers
+from .waiting import CallProgress
 
 log = structlog.get_logger(__name__)
 
@@ -36,9 +37,6 @@ END_TONE_S = 3.0
 
 LEG_CLOSE_S = 1.0
 """close_notify is one datagram; a leg that takes longer to close is cut off."""
-
-DIAL_WAIT_S = 0.2
-"""How long an answer waits for the INVITE to leave: that takes milliseconds, unless the trunk has to be looked up."""
 
 
 class Session:
@@ -73,19 +71,16 @@ class Session:
         self._loop = loop
         self._started = loop.time()
         self._ended: float | None = None
-        self._session_state = SessionState.OPEN
-        self._call_state = CallState.CALLING
-        self._media_state = MediaState.NEW
+        self._states = SessionStates(self._state_changed)
         self._end: CallEnd | None = None
         self._leg: WebRtcLeg | None = None
         self._far_end: FarEnd | None = None
         self._group: asyncio.TaskGroup | None = None
         self._leg_tasks: dict[WebRtcLeg, asyncio.Task[None]] = {}
-        self._dialled: asyncio.Future[None] = loop.create_future()
         self._closing = asyncio.Event()
         self._closed = asyncio.Event()
-        self._progress: list[asyncio.Future[None]] = []
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._progress = CallProgress()
+        self._timers = Timers()
         self._final: dict[str, Any] | None = None
         self.audio = CallAudio(
             call_id=self.call_id,
@@ -105,7 +100,7 @@ class Session:
         self._listen_to(leg)
         self._far_end = create_far_end(leg)
         self._far_end.attach(leg)
-        self._after("max_duration", self._config.session.max_duration_s, lambda: self.close("max_duration"))
+        self._timers.set("max_duration", self._config.session.max_duration_s, lambda: self.close("max_duration"))
 
     def _listen_to(self, leg: WebRtcLeg) -> None:
         leg.on_event = lambda event, detail: self._on_webrtc_event(leg, event, detail)
@@ -126,7 +121,8 @@ class Session:
                 dialling.cancel()
                 await self.audio.finished()
                 self._final = self._describe()  # with the last figures of the legs
-                await self._close_leg(self._leg)
+                if self._leg is not None:
+                    await self.close_leg(self._leg)
         except* Exception:
             self._log.exception("session failed")
         finally:
@@ -138,7 +134,7 @@ class Session:
             return
         self.close_reason = reason
         self._ended = self._loop.time()
-        self._set_session_state(SessionState.CLOSING)
+        self._states.set(SessionState.CLOSING)
         # While the leg is still up and before `run` goes on, so that the `events` channel carries it too.
         self.events.emit(
             "closed",
@@ -149,10 +145,8 @@ class Session:
         )
         self._log.info("session closed", reason=reason, duration_s=self._duration_s)
         closed = self._closed_error()
-        self._fail_waiters(closed)
-        if not self._dialled.done():
-            self._dialled.set_exception(closed)
-            self._dialled.exception()  # whoever waits sees it; nobody has to
+        self._progress.fail(closed)
+        self._progress.fail_dialling(closed)
         if self._far_end is not None:
             self._far_end.hangup(reason)
         self.audio.close()
@@ -178,9 +172,8 @@ class Session:
         if self._group is not None:
             self._leg_tasks[leg] = self._group.create_task(leg.run(), name=f"leg {self.id}")
 
-    async def _close_leg(self, leg: WebRtcLeg | None) -> None:
-        if leg is None:
-            return
+    async def close_leg(self, leg: WebRtcLeg) -> None:
+        """Close a leg of the browser's, this one or one that `resume` replaced."""
         leg.on_event = leg.on_channel = None
         try:
             async with asyncio.timeout(LEG_CLOSE_S):
@@ -195,58 +188,30 @@ class Session:
         """Free what is left; nothing here waits or raises."""
         self.close("internal_error")  # no-op unless the task group failed
         self._group = None
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
+        self._timers.cancel_all()
         final = self._final or self._describe()
         if self._far_end is not None:
             self._far_end.close()
         if self._leg is not None:
             self._leg.media.close()
         self._far_end = self._leg = None
-        self._set_session_state(SessionState.CLOSED)
+        self._states.set(SessionState.CLOSED)
         self._final = {**final, "state": "closed", "timeline": self.events.timeline}
         self.events.close()
         self._closed.set()
 
-    def _after(self, name: str, delay_s: float, action: Callable[[], object]) -> None:
-        self._cancel(name)
-        self._timers[name] = self._loop.call_later(delay_s, action)
-
-    def _cancel(self, name: str) -> None:
-        if (timer := self._timers.pop(name, None)) is not None:
-            timer.cancel()
-
-    # -- states: the only places that change them
-
     @property
     def state(self) -> str:
         """The public state."""
-        return public_state(self._session_state, self._call_state, self._media_state)
+        return self._states.public
 
-    def _set_session_state(self, state: SessionState) -> None:
-        check_transition(self._session_state, state)
-        before, self._session_state = self.state, state
-        self._state_changed(before)
-
-    def _set_call_state(self, state: CallState) -> None:
-        check_transition(self._call_state, state)
-        before, self._call_state = self.state, state
-        self._state_changed(before)
-
-    def _set_media_state(self, state: MediaState) -> None:
-        check_transition(self._media_state, state)
-        before, self._media_state = self.state, state
-        self._state_changed(before)
-
-    def _state_changed(self, before: str) -> None:
-        if before != (now := self.state):
-            self._log.debug("state", before=before, now=now)
-            self.events.emit("state", state=now)
-            if now == "connected":
-                self._quality_reports.start(self)
-            else:
-                self._quality_reports.stop(self)
+    def _state_changed(self, before: str, now: str) -> None:
+        self._log.debug("state", before=before, now=now)
+        self.events.emit("state", state=now)
+        if now == "connected":
+            self._quality_reports.start(self)
+        else:
+            self._quality_reports.stop(self)
 
     # -- the call
 
@@ -255,40 +220,25 @@ class Session:
             if self._far_end is not None:
                 await self._far_end.dial()
         except SdpServerError as exc:
-            if self._dialled.done():  # the answer is out: the call fails as any other
+            if not self._progress.fail_dialling(exc):  # the answer is out: the call fails as any other
                 self.call_ended(CallEnd(reason=exc.reason, text=str(exc)))
-            else:
-                self._dialled.set_exception(exc)
         else:
-            if not self._dialled.done():
-                self._dialled.set_result(None)
+            self._progress.dialled()
 
     async def wait_dialled(self) -> None:
-        """Until the call is on its way, so that what SIP cannot express is the offer's 400, or for `DIAL_WAIT_S`.
+        """Until the call is on its way, so that what SIP cannot express is the offer's 400; not for long.
 
         :raises SdpServerError: the call cannot be made.
         """
-        await asyncio.wait({self._dialled}, timeout=DIAL_WAIT_S)
-        if self._dialled.done():
-            self._dialled.result()
-        else:
-            self._dialled.set_result(None)
+        await self._progress.wait_dialled()
 
     def call_progressed(self, state: CallState, detail: dict[str, Any]) -> None:
-        self._set_call_state(state)
+        self._states.set(state)
         self.events.emit(state.value, **detail)
         self._log.info(state.value, to=self.destination.uri)
         if state is CallState.ANSWERED and self.options.record:
-            self._record()
-        for waiter in self._progress:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def _record(self) -> None:
-        try:
-            self.audio.record()
-        except (Unavailable, Conflict) as exc:
-            self.events.emit("recording", state="failed", path=None, error=str(exc))
+            self.audio.record_or_tell()
+        self._progress.step()
 
     def call_media_changed(self, detail: dict[str, Any]) -> None:
         self.events.emit("media_changed", **detail)
@@ -299,28 +249,19 @@ class Session:
     def call_ended(self, end: CallEnd) -> None:
         """The far end hung up, refused or fell silent."""
         self._end = end
-        if self._session_state is not SessionState.OPEN:
+        if self._states.session is not SessionState.OPEN:
             return
-        self._set_call_state(CallState.ENDED)
+        self._states.set(CallState.ENDED)
         self.events.emit("ended", reason=end.reason, sip_status=end.sip_status, sip_reason=end.sip_reason)
         self._log.info("call ended", reason=end.reason, sip_status=end.sip_status)
-        waiting = any(not waiter.done() for waiter in self._progress)
-        if end.was_answered or waiting or not isinstance(self._far_end, SipFarEnd):
-            self._fail_waiters(self._call_error(end))
+        if end.was_answered or self._progress.awaited or not isinstance(self._far_end, SipFarEnd):
+            self._progress.fail(end.error(self.destination.uri, self.id))
             self.close(end.reason)
             return
         # The page has its answer already: it hears why, then the session ends.
         self._far_end.play_end(end.reason)
-        self._set_session_state(SessionState.ENDING)
-        self._after("end_tone", END_TONE_S, lambda: self.close(end.reason))
-
-    def _call_error(self, end: CallEnd) -> PeerError:
-        text = f"{self.destination.uri}: {end.text}"
-        if http_status(end.reason) == SipTimeout.status or not end.sip_status:
-            return SipTimeout(text, reason=end.reason, session_id=self.id)
-        return SipRefused(
-            text, reason=end.reason, sip_status=end.sip_status, sip_reason=end.sip_reason, session_id=self.id
-        )
+        self._states.set(SessionState.ENDING)
+        self._timers.set("end_tone", END_TONE_S, lambda: self.close(end.reason))
 
     async def wait_for_call(self, states: Collection[CallState]) -> None:
         """Until the call has reached one of `states`.
@@ -328,22 +269,12 @@ class Session:
         :raises PeerError: the call failed first.
         :raises Conflict: the session was closed first.
         """
-        while self._call_state not in states:
+        while self._states.call not in states:
             if self._end is not None:
-                raise self._call_error(self._end)
+                raise self._end.error(self.destination.uri, self.id)
             if self.closed:  # between the end of `wait_dialled` and now: nobody would wake the waiter
                 raise self._closed_error()
-            waiter = self._loop.create_future()
-            self._progress.append(waiter)
-            try:
-                await waiter
-            finally:
-                self._progress.remove(waiter)
-
-    def _fail_waiters(self, error: SdpServerError) -> None:
-        for waiter in self._progress:
-            if not waiter.done():
-                waiter.set_exception(error)
+            await self._progress.wait_step()
 
     # -- rooms
 
@@ -410,8 +341,8 @@ class Session:
 
         :raises Conflict: `call_not_answered`: the far end is not there yet; `no_such_leg`: it has no leg.
         """
-        if FAR in legs and self._call_state is not CallState.ANSWERED:
-            raise Conflict("the call is not answered", reason="call_not_answered", session_id=self.id)
+        if FAR in legs:
+            self._check_answered()
         self.audio.play(legs, file, sound, loop=loop)
 
     def record(self, *, record: bool, pause: bool | None, tone: bool | None) -> Recording:
@@ -419,9 +350,12 @@ class Session:
 
         :raises Conflict: `call_not_answered`, `not_recording`.
         """
-        if self._call_state is not CallState.ANSWERED:
-            raise Conflict("the call is not answered", reason="call_not_answered", session_id=self.id)
+        self._check_answered()
         return self.audio.order(record=record, pause=pause, tone=tone)
+
+    def _check_answered(self) -> None:
+        if self._states.call is not CallState.ANSWERED:
+            raise Conflict("the call is not answered", reason="call_not_answered", session_id=self.id)
 
     # -- the browser's leg
 
@@ -429,8 +363,8 @@ class Session:
         """The reply to the offer that was just taken. The clock of `setup_timeout_s` starts with it."""
         if self._leg is None:
             raise self._closed_error()
-        if self._media_state is not MediaState.CONNECTED:
-            self._after("setup", self._config.session.setup_timeout_s, lambda: self.close("setup_timeout"))
+        if self._states.media is not MediaState.CONNECTED:
+            self._timers.set("setup", self._config.session.setup_timeout_s, lambda: self.close("setup_timeout"))
         self.events.emit("answer", codecs=[codec.rtpmap for codec in self._leg.codecs])
         return OfferResponse(
             sdp=SdpAnswer(sdp=self._leg.answer),
@@ -438,40 +372,36 @@ class Session:
             ice_candidates=self._leg.candidates,
             metadata=self.metadata,
             resume_token=self.resume_token,
-            call=CallInfo(call_id=self.call_id, to=self.destination.uri, state=self._call_state.value),
+            call=CallInfo(call_id=self.call_id, to=self.destination.uri, state=self._states.call.value),
         )
 
     def resume(self, offer: Offer, create_leg: Callable[[int], WebRtcLeg]) -> WebRtcLeg | None:
         """Take a new offer for this session; the call is not touched.
 
         The same DTLS association is renegotiated (direction, ICE restart). A new one, a reloaded page's, gets a leg of
-        its own from `create_leg(worker)`; the leg that it takes the place of is returned, to be closed by `retire`.
+        its own from `create_leg(worker)`; the leg that it takes the place of is returned, to be closed by `close_leg`.
 
         :raises BadRequest: the offer is refused, and nothing has changed.
         """
         leg, far_end = self._leg, self._far_end
         if leg is None or far_end is None:
             raise self._closed_error()
-        if self._media_state is not MediaState.LOST and leg.can_renegotiate(offer):
+        if self._states.media is not MediaState.LOST and leg.can_renegotiate(offer):
             leg.renegotiate(offer)
             far_end.attach(leg)
             self.events.emit("renegotiated", direction=leg.direction.value)
             return None
         replacement = create_leg(leg.media.worker)
         self._listen_to(replacement)
-        self._cancel("resume")
+        self._timers.cancel("resume")
         self._leg = replacement
-        if self._media_state is not MediaState.NEW:
-            self._set_media_state(MediaState.NEW)
+        if self._states.media is not MediaState.NEW:
+            self._states.set(MediaState.NEW)
         far_end.attach(replacement)
         self.audio.legs_changed()
         self._run_leg(replacement)
         self.events.emit("resumed")
         return leg
-
-    async def retire(self, leg: WebRtcLeg) -> None:
-        """Close a leg that `resume` replaced."""
-        await self._close_leg(leg)
 
     def add_remote_candidate(self, candidate: str, mid: str | None, index: int | None) -> None:
         """Trickled by the client.
@@ -486,12 +416,12 @@ class Session:
             return
         match event:
             case WebRtcEvent.ICE_CONNECTED:
-                if self._media_state is MediaState.NEW:
-                    self._set_media_state(MediaState.CHECKED)
+                if self._states.media is MediaState.NEW:
+                    self._states.set(MediaState.CHECKED)
                 self.events.emit("ice", remote=detail)
             case WebRtcEvent.CONNECTED:
-                self._cancel("setup")
-                self._set_media_state(MediaState.CONNECTED)
+                self._timers.cancel("setup")
+                self._states.set(MediaState.CONNECTED)
                 self.events.emit("dtls", profile=detail)
                 self._log.info("connected", profile=detail)
             case WebRtcEvent.FIRST_RTP_RECEIVED:
@@ -511,9 +441,9 @@ class Session:
                 self.close("client_gone")
             case WebRtcEvent.CLOSED:
                 # A page that reloads says close_notify just as one that leaves for good does.
-                self._set_media_state(MediaState.LOST)
+                self._states.set(MediaState.LOST)
                 self.events.emit("disconnected")
-                self._after("resume", self._config.session.resume_s, lambda: self.close("client_closed"))
+                self._timers.set("resume", self._config.session.resume_s, lambda: self.close("client_closed"))
 
     def _on_channel(self, channel: DataChannel) -> None:
         self._log.debug("data channel", label=channel.label)
@@ -555,17 +485,11 @@ class Session:
             "call": {
                 "call_id": self.call_id,
                 "to": self.destination.uri,
-                "state": self._call_state.value,
+                "state": self._states.call.value,
                 "reason": end.reason if end else None,
                 "sip_status": end.sip_status if end else None,
             },
-            "webrtc": None
-            if leg is None
-            else {
-                **leg.state_json(),
-                "media": None if leg.media.closed else dict(leg.media.stats),
-                "quality": None if leg.media.closed else leg.media.quality,
-            },
+            "webrtc": None if leg is None else {**leg.state_json(), **leg.media.describe()},
             "sip": self._far_end.describe() if self._far_end else None,
             "recording": self.audio.describe(),
             "timeline": self.events.timeline,

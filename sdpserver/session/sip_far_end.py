@@ -301,8 +301,7 @@ class SipFarEnd(FarEnd):
             "direction": remote.direction.value if remote else None,
             "codecs": [codec.rtpmap for codec in (remote.codecs if remote else self._codecs)],
             "srtp": remote.srtp.suite if remote and remote.srtp else None,
-            "media": None if self.rtp.closed else dict(self.rtp.stats),
-            "quality": None if self.rtp.closed else self.rtp.quality,
+            **self.rtp.describe(),
         }
 
 

@@ -1,4 +1,4 @@
-"""The states of a session, its call and its media, and every change that is allowed. Pure.
+"""The states of a session, its call and its media, and every change that is allowed. No I/O.
 
 Three things move on their own: the session (ours), the call (the SIP dialog, or the built-in far end) and the browser's
 media connection. What a client is told is derived from the three by `public_state`.
@@ -7,7 +7,7 @@ media connection. What a client is told is derived from the three by `public_sta
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 
 class SessionState(enum.Enum):
@@ -79,3 +79,48 @@ def public_state(session: SessionState, call: CallState, media: MediaState) -> s
     if media is not MediaState.CONNECTED:
         return "connecting"
     return "connected" if call is CallState.ANSWERED else call.value
+
+
+class SessionStates:
+    """The three of one session. `on_change(before, now)` is called when the public state is another one."""
+
+    def __init__(self, on_change: Callable[[str, str], object]) -> None:
+        self._session = SessionState.OPEN
+        self._call = CallState.CALLING
+        self._media = MediaState.NEW
+        self._on_change = on_change
+
+    @property
+    def session(self) -> SessionState:
+        return self._session
+
+    @property
+    def call(self) -> CallState:
+        return self._call
+
+    @property
+    def media(self) -> MediaState:
+        return self._media
+
+    @property
+    def public(self) -> str:
+        return public_state(self._session, self._call, self._media)
+
+    def set(self, state: State) -> None:
+        """The only place that changes them.
+
+        :raises IllegalTransition: the table lacks this change; nothing has changed.
+        """
+        before = self.public
+        match state:
+            case SessionState():
+                check_transition(self._session, state)
+                self._session = state
+            case CallState():
+                check_transition(self._call, state)
+                self._call = state
+            case MediaState():
+                check_transition(self._media, state)
+                self._media = state
+        if before != (now := self.public):
+            self._on_change(before, now)

@@ -10,6 +10,7 @@ from sdpserver.session.states import (
     IllegalTransition,
     MediaState,
     SessionState,
+    SessionStates,
     State,
     check_transition,
     public_state,
@@ -59,3 +60,23 @@ def test_a_change_that_the_table_lacks_is_a_bug() -> None:
 )
 def test_public_state(session: SessionState, call: CallState, media: MediaState, expected: str) -> None:
     assert public_state(session, call, media) == expected
+
+
+def test_a_change_is_told_when_clients_see_it() -> None:
+    told: list[tuple[str, str]] = []
+    states = SessionStates(lambda before, now: told.append((before, now)))
+    for state in (CallState.ANSWERED, MediaState.CHECKED, MediaState.CONNECTED, SessionState.CLOSING):
+        states.set(state)
+    assert told == [("connecting", "connected"), ("connected", "closed")]
+    assert (states.session, states.call, states.media) == (
+        SessionState.CLOSING,
+        CallState.ANSWERED,
+        MediaState.CONNECTED,
+    )
+
+
+def test_a_change_that_is_a_bug_changes_nothing() -> None:
+    states = SessionStates(lambda before, now: None)
+    with pytest.raises(IllegalTransition):
+        states.set(MediaState.CONNECTED)
+    assert states.media is MediaState.NEW
