@@ -264,6 +264,11 @@ class MediaRecording:
             leg_id = 0 if leg is None or leg.closed else leg.id
             self.plane.engine.set_recorded_leg(self.id, channel, leg_id)
 
+    def listen_to_room(self, room: MediaRoom) -> None:
+        """All that is said in this room is recorded from now on, on both channels."""
+        if not self._stopped:
+            self.plane.engine.set_recorded_room(self.id, room.id)
+
     def pause(self, paused: bool) -> None:
         """While paused, there is silence in the file."""
         if not self._stopped:
@@ -372,7 +377,7 @@ class MediaPlane:
     def start_recording(
         self, path: Path, *, rate_hz: int, on_event: Callable[[RecordingEvent, bytes], None]
     ) -> MediaRecording:
-        """Begin to write a file, whose channels are silent until `listen`. What becomes of it comes to `on_event`."""
+        """Begin to write a file, which is silent until it listens to something. Its events come to `on_event`."""
         recording_id = self.engine.start_recording(str(path), rate_hz)
         recording = MediaRecording(self, recording_id, on_event)
         self._recordings[recording_id] = recording

@@ -162,6 +162,22 @@ class RecordResponse(Response):
     path: str
 
 
+class RoomRecordRequest(Request):
+    """POST /api/rooms/{room}/record, as /api/call/record. `tone`: whether all members hear a beep at the start."""
+
+    record: bool
+    pause: bool | None = None
+    tone: bool | None = None
+
+
+class RoomRecordResponse(Response):
+    """Where the room's recording is, and what it does."""
+
+    room: str
+    status: Literal["starting", "recording", "paused", "stopping", "stopped", "failed"]
+    path: str
+
+
 class CallStatus(Response):
     """What became of an order for a call: taken, carried out, or about to be."""
 

@@ -21,11 +21,11 @@ class RecordingFolder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def new_path(self, call_id: str) -> Path:
-        """A name by call and time that no other recording has. Raises OSError: the folder cannot be made."""
+    def new_path(self, name: str) -> Path:
+        """A name by call or room and time that no other recording has. Raises OSError: the folder cannot be made."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         now = datetime.now(UTC)
-        return (self._folder / f"{call_id}-{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03d}Z.wav").absolute()
+        return (self._folder / f"{name}-{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03d}Z.wav").absolute()
 
     async def recover(self) -> int:
         """Make whole what was being written when a process ended; those of a process that still lives are left alone.

@@ -108,6 +108,14 @@ _ROUTES: tuple[tuple[str, str, str, Any, Any, tuple[int, ...]], ...] = (
         for action in ("mute", "unmute", "kick")
     ),
     (
+        "/api/rooms/{room}/record",
+        "post",
+        "Record a conference: begin, pause, resume, stop",
+        messages.RoomRecordRequest,
+        messages.RoomRecordResponse,
+        (400, 401, 404, 409, *_BODY, 503),
+    ),
+    (
         "/api/call/play",
         "post",
         "Play a sound into one of the caller's own calls, or stop it",

@@ -17,6 +17,8 @@ from sdpserver.messages import (
     MuteRequest,
     RoomList,
     RoomMember,
+    RoomRecordRequest,
+    RoomRecordResponse,
     RoomStatus,
     SuperviseRequest,
 )
@@ -86,6 +88,17 @@ async def kick_member(request: Request) -> Response:
     return json_response(RoomStatus(room=room.name or "", member=id_, status="kicked"))
 
 
+async def record_room(request: Request) -> Response:
+    """POST /api/rooms/{room}/record: by who has a call in it and the scope `call`, or with the scope `supervise`."""
+    principal = principal_of(request)
+    if SUPERVISE not in principal.scopes:
+        principal.require("call")
+    order = await body_of(request, RoomRecordRequest)
+    room = _room(request, principal)
+    recording = room.recorder.order(record=order.record, pause=order.pause, tone=order.tone)
+    return json_response(RoomRecordResponse(room=room.name or "", status=recording.state.value, path=recording.path))
+
+
 async def conference(request: Request) -> Response:
     """POST /api/call/conference: all sides of the calls into one room."""
     principal = principal_of(request, "call")
@@ -124,6 +137,7 @@ ROUTES: list[BaseRoute] = [
     Route("/api/rooms/{room}/mute", mute_member, methods=["POST"]),
     Route("/api/rooms/{room}/unmute", unmute_member, methods=["POST"]),
     Route("/api/rooms/{room}/kick", kick_member, methods=["POST"]),
+    Route("/api/rooms/{room}/record", record_room, methods=["POST"]),
     Route("/api/call/conference", conference, methods=["POST"]),
     Route("/api/call/supervise", supervise, methods=["POST"]),
     Route("/api/call/mute", mute, methods=["POST"]),

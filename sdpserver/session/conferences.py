@@ -17,6 +17,7 @@ import structlog
 from sdpserver.config import Config
 from sdpserver.errors import BadRequest, Conflict
 from sdpserver.media import MediaPlane
+from sdpserver.recording import RecordingFolder
 
 from .far_end import BROWSER, FarEnd
 from .rooms import EVERYBODY, Member, Room, Rooms, Rules, Seat
@@ -45,8 +46,8 @@ class _Supervision:
 class Conferences:
     """Of all sessions. Used on the event loop only; who may do what is the API's to know."""
 
-    def __init__(self, config: Config, media: MediaPlane) -> None:
-        self.rooms = Rooms(config.conference, media)
+    def __init__(self, config: Config, media: MediaPlane, recordings: RecordingFolder) -> None:
+        self.rooms = Rooms(config, media, recordings)
         self._supervisions: dict[Session, _Supervision] = {}
 
     # -- calls in one room

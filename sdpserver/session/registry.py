@@ -53,9 +53,9 @@ class Sessions:
         self._media = media
         self._webrtc = webrtc
         self._sip = sip
-        self.conferences = Conferences(config, media)
         self.sounds = Sounds(Path(config.media.sounds_dir), cache_octets=config.media.sounds_cache_mb * MEBIBYTE)
         self._recordings = RecordingFolder(Path(config.media.recordings_dir))
+        self.conferences = Conferences(config, media, self._recordings)
         self._hold_music: Sound | None = None
         self._open: dict[str, Session] = {}
         self._closed: dict[str, Session] = {}

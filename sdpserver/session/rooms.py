@@ -9,16 +9,20 @@ whisper has one of its own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
 
-from sdpserver.config import Conference
+from sdpserver.config import Config
 from sdpserver.errors import NotFound, Unavailable
-from sdpserver.media import MediaLeg, MediaPlane, MediaRoom
+from sdpserver.media import MediaLeg, MediaPlane, MediaRecording, MediaRoom
+from sdpserver.recording import RecordingFolder
+
+from .recorder import Recorder, RecordingListener
 
 log = structlog.get_logger(__name__)
 
@@ -115,7 +119,14 @@ class Room:
     """Made by `Rooms`; used on the event loop only. `name` is None for the private room of a supervised call."""
 
     def __init__(
-        self, name: str | None, media: MediaRoom, *, max_members: int, on_empty: Callable[[Room], None]
+        self,
+        name: str | None,
+        media: MediaRoom,
+        *,
+        max_members: int,
+        recordings: RecordingFolder,
+        record_tone: bool,
+        on_empty: Callable[[Room], None],
     ) -> None:
         self.name = name
         self.media = media
@@ -126,6 +137,15 @@ class Room:
         self._circles = EVERYBODY
         self._telling: asyncio.TimerHandle | None = None
         self._log = log.bind(room=name)
+        self._left_last: list[Occupant] = []
+        self.recorder = Recorder(
+            self,
+            noun="room",
+            name=f"room-{name or 'private'}",
+            folder=recordings,
+            tone=record_tone,
+            emit=self._tell_recording,
+        )
         media.on_talking = self._on_talking
 
     # -- who is there
@@ -187,6 +207,7 @@ class Room:
         if not leaving:
             return
         if not self._members:
+            self._left_last = [occupant]
             self._close()
         elif (last := self._only_call()) is not None:
             last.room_dissolved()
@@ -202,6 +223,7 @@ class Room:
         if self._telling is not None:
             self._telling.cancel()
             self._telling = None
+        self.recorder.stop()
         self.media.close()
         self._on_empty(self)
 
@@ -235,6 +257,11 @@ class Room:
                 type_, room=self.name, member=member.id, callId=member.occupant.call_id, leg=member.leg_name, **data
             )
 
+    def _tell_recording(self, type_: str, **data: Any) -> None:
+        """Hidden members too. That the file is whole comes after the room: who was there last is told."""
+        for occupant in self._occupants() or self._left_last:
+            occupant.room_event(type_, room=self.name, **data)
+
     def _on_talking(self, leg: MediaLeg, talking: bool) -> None:
         for member in self._members.values():
             if member.leg is leg:
@@ -247,6 +274,18 @@ class Room:
         talking = [member.id for member in self._members.values() if member.talking and not member.hidden]
         for occupant in self._occupants():
             occupant.room_talking(self.name, talking)
+
+    # -- recording: the mix on both channels
+
+    def start_recording(self, path: Path, on_event: RecordingListener) -> MediaRecording:
+        """Called by the recorder."""
+        media = self.media.plane.start_recording(path, rate_hz=self.media.rate_hz, on_event=on_event)
+        media.listen_to_room(self.media)
+        return media
+
+    def recorded_legs(self) -> Iterable[MediaLeg]:
+        """All of them."""
+        return [member.leg for member in self._members.values() if not member.leg.closed]
 
     # -- REST
 
@@ -278,15 +317,17 @@ class Room:
             for member in self._members.values()
             if with_hidden or not member.hidden
         ]
-        return {**self.summary(), "members": members}
+        return {**self.summary(), "members": members, "recording": self.recorder.describe()}
 
 
 class Rooms:
     """All rooms of the process, those with names by name."""
 
-    def __init__(self, config: Conference, media: MediaPlane) -> None:
-        self._config = config
+    def __init__(self, config: Config, media: MediaPlane, recordings: RecordingFolder) -> None:
+        self._config = config.conference
+        self._record_tone = config.media.record_tone
         self._media = media
+        self._recordings = recordings
         self._named: dict[str, Room] = {}
         self._private: set[Room] = set()
 
@@ -315,7 +356,14 @@ class Rooms:
         if len(self._named) + len(self._private) >= self._config.max_rooms:
             raise Unavailable("all rooms are in use", reason="no_room_free", retry_after_s=RETRY_AFTER_S)
         media = self._media.create_room(worker=worker, rate_hz=self._config.rate_hz)
-        return Room(name, media, max_members=self._config.max_members, on_empty=self._forget)
+        return Room(
+            name,
+            media,
+            max_members=self._config.max_members,
+            recordings=self._recordings,
+            record_tone=self._record_tone,
+            on_empty=self._forget,
+        )
 
     def _forget(self, room: Room) -> None:
         self._private.discard(room)

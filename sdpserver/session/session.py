@@ -20,10 +20,11 @@ from sdpserver.messages import CallInfo, CallOptions, OfferResponse, SdpAnswer
 from sdpserver.recording import RecordingFolder
 from sdpserver.webrtc import DataChannel, Offer, WebRtcEvent, WebRtcLeg
 
-from .call_audio import CallAudio, Recording
+from .call_audio import CallAudio
 from .events_channel import EVENTS_CHANNEL, follow_events
 from .far_end import FAR, CallEnd, FarEnd
 from .quality_reports import QualityReports
+from .recorder import Recording
 from .routing import BuiltIn, Destination
 from .sip_far_end import SipFarEnd
 from .states import CallState, MediaState, SessionState, SessionStates
@@ -119,7 +120,7 @@ class Session:
                 dialling = group.create_task(self._dial(), name=f"dial {self.id}")
                 await self._closing.wait()
                 dialling.cancel()
-                await self.audio.finished()
+                await self.audio.recorder.finished()
                 self._final = self._describe()  # with the last figures of the legs
                 if self._leg is not None:
                     await self.close_leg(self._leg)
@@ -149,7 +150,7 @@ class Session:
         self._progress.fail_dialling(closed)
         if self._far_end is not None:
             self._far_end.hangup(reason)
-        self.audio.close()
+        self.audio.recorder.stop()
         self._closing.set()
 
     @property
@@ -237,7 +238,7 @@ class Session:
         self.events.emit(state.value, **detail)
         self._log.info(state.value, to=self.destination.uri)
         if state is CallState.ANSWERED and self.options.record:
-            self.audio.record_or_tell()
+            self.audio.recorder.begin_or_tell()
         self._progress.step()
 
     def call_media_changed(self, detail: dict[str, Any]) -> None:
@@ -351,7 +352,7 @@ class Session:
         :raises Conflict: `call_not_answered`, `not_recording`.
         """
         self._check_answered()
-        return self.audio.order(record=record, pause=pause, tone=tone)
+        return self.audio.recorder.order(record=record, pause=pause, tone=tone)
 
     def _check_answered(self) -> None:
         if self._states.call is not CallState.ANSWERED:
@@ -491,6 +492,6 @@ class Session:
             },
             "webrtc": None if leg is None else {**leg.state_json(), **leg.media.describe()},
             "sip": self._far_end.describe() if self._far_end else None,
-            "recording": self.audio.describe(),
+            "recording": self.audio.recorder.describe(),
             "timeline": self.events.timeline,
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -115,6 +116,25 @@ def test_members_of_others_are_muted_and_removed_by_supervisors_only(user: Users
     assert (closed["state"], closed["close_reason"]) == ("closed", "kicked")
 
 
+def test_a_room_is_recorded_by_who_is_in_it_and_by_supervisors(user: Users) -> None:
+    ann, bob, lead, kiosk = user("ann"), user("bob"), user("lead"), user("kiosk")
+    ann.enter("team")
+    assert ann.http.get("/api/rooms/team").json()["recording"] is None
+    order = "/api/rooms/team/record"
+    assert refusal(bob.post(order, record=True)) == (404, "room_not_found")
+    assert refusal(kiosk.post(order, record=True)) == (403, "scope_missing")
+    assert refusal(lead.post("/api/rooms/other/record", record=True)) == (404, "room_not_found")
+    assert refusal(ann.post(order, record=False)) == (409, "not_recording")
+    first = ann.post(order, record=True).json()
+    assert (first["room"], Path(first["path"]).name.startswith("room-team-")) == ("team", True)
+    again = lead.post(order, record=True, pause=True).json()
+    assert again["path"] == first["path"], "one at a time"
+    assert ann.http.get("/api/rooms/team").json()["recording"]["path"] == first["path"]
+    assert lead.post(order, record=True, pause=False).status_code == 200
+    assert lead.post(order, record=False).json()["status"] == "stopping"
+    assert ann.post(order, record=True).json()["path"] != first["path"]
+
+
 def test_a_conference_needs_the_scope_of_calls(user: Users) -> None:
     kiosk = user("kiosk")
     for body in (make_offer(call={"to": "conference/team"}), make_offer(metadata={"room_id": "team"})):
@@ -167,6 +187,9 @@ def test_a_supervisor_is_in_one_place_at_a_time(user: Users) -> None:
         ("/api/call/mute", {"callId": "x"}, "missing_field"),
         ("/api/call/mute", {"callId": "x", "mute": True, "leg": "left"}, "invalid_field"),
         ("/api/rooms/x/mute", {}, "missing_field"),
+        ("/api/rooms/x/record", {}, "missing_field"),
+        ("/api/rooms/x/record", {"record": "yes"}, "invalid_field"),
+        ("/api/rooms/x/record", {"record": True, "callId": "x"}, "unknown_field"),
         ("/api/rooms/x/kick", {"member": "x", "why": "?"}, "unknown_field"),
     ],
 )

@@ -43,9 +43,9 @@ async def test_a_step_wakes_all_who_wait_and_a_failure_too() -> None:
     for end in (progress.step, lambda: progress.fail(Conflict("over", reason="session_closed"))):
         waiters = [asyncio.create_task(progress.wait_step()) for _ in range(2)]
         await asyncio.sleep(0)
-        assert progress.awaited
+        before = progress.awaited
         end()
-        assert not progress.awaited
+        assert (before, progress.awaited) == (True, False)
         async with asyncio.timeout(1):
             results = await asyncio.gather(*waiters, return_exceptions=True)
         assert [str(result) for result in results] == (["None"] * 2 if end == progress.step else ["over"] * 2)
