@@ -8,8 +8,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from peers import audio
+from peers.asterisk import Asterisk
 from peers.server import ServerProcess
+from peers.waiting import wait_until
 from playwright.async_api import Browser, Page
 
 ROOT = Path(__file__).parents[2]
@@ -54,12 +58,17 @@ def test_its_types_fit_a_strict_user(tmp_path: Path) -> None:
             session.addEventListener("event", ({{ detail }}) => console.log(detail.elapsed_ms.toFixed(1)));
             await session.connected;
             session.sendDtmf("1");
-            return session.call.call_id;
+            await client.sendDtmf(session.call.call_id, "1", {{ method: "info", gapMs: 100 }});
+            await client.play(session.call.call_id, "hello.wav", {{ leg: "both", loop: true }});
+            const {{ path }} = await client.record(session.call.call_id, "start", {{ tone: true }});
+            return path + (await client.conference([session.call.call_id])).room;
           }} catch (error) {{
             if (error instanceof SdpServerError && error.sipStatus === 486) return error.reason;
             throw error;
           }}
         }}
+        // @ts-expect-error no such action
+        client.record("id", "begin");
         // @ts-expect-error no such codec
         client.sendOffer("v=0", {{ call: {{ codecs: ["G729"] }} }});
         """
@@ -90,6 +99,51 @@ def test_requests_from_node(gateway: ServerProcess) -> None:
     assert result["answer"]["call"]["state"] == "answered"
     assert result["closed"] == {"session_id": result["answer"]["sessionId"], "status": "closed"}
     assert result["sameText"]
+
+
+def test_what_can_be_done_to_a_call_from_node(gateway: ServerProcess, asterisk: Asterisk) -> None:
+    folder = gateway.folder / "sounds"
+    folder.mkdir(exist_ok=True)
+    audio.write_wav(folder / "hello.wav", audio.sine(700, 10, 8000), 8000)
+    result = node(
+        """
+        const client = new WebRTCSDPClient(url);
+        const answer = await client.sendOffer(offer, { call: { to: "605", wait_for: "answer" } });
+        const id = answer.call.call_id;
+        const orders = [
+          await client.sendDtmf(id, "2B*8", { durationMs: 60, gapMs: 60, leg: "sip" }),
+          await client.play(id, "hello.wav", { leg: "both", loop: true }),
+          await client.stopPlaying(id, { leg: "both" }),
+          await client.mute(id),
+          await client.mute(id, false),
+        ];
+        const started = await client.record(id, "start", { tone: false });
+        const paused = await client.record(id, "pause");
+        const resumed = await client.record(id, "resume");
+        const stopped = await client.record(id, "stop");
+        const wrong = await failure(client.record(id, "begin"));
+        const inRoom = await client.conference([id], "node");
+        const unnamed = await client.conference([id]);
+        const unknown = await failure(client.mute("never-was"));
+        const session = answer.sessionId;
+        return { orders, started, paused, resumed, stopped, wrong, inRoom, unnamed, unknown, id, session };
+        """,
+        url=gateway.url,
+        offer=OFFER,
+    )
+    wait_until(lambda: asterisk.database("test", "dtmf") == "2B*8", timeout_s=10, what="the PBX to have the keys")
+    with httpx.Client(base_url=gateway.url, trust_env=False) as client:
+        timeline = client.get(f"/webrtc/sessions/{result['session']}").json()["timeline"]
+        client.post("/webrtc/close", json={"session_id": result["session"]})
+    assert {"play_ended", "muted", "room_joined"} <= set(timeline)
+    assert [order["status"] for order in result["orders"]] == ["queued", "playing", "stopped", "muted", "unmuted"]
+    assert all(order["callId"] == result["id"] for order in result["orders"])
+    assert {result[name]["path"] for name in ("started", "paused", "resumed", "stopped")} == {result["started"]["path"]}
+    assert result["stopped"]["status"] == "stopping"
+    assert (result["wrong"]["code"], result["wrong"]["reason"]) == (400, "missing_field")
+    assert result["inRoom"] == {"room": "node", "callIds": [result["id"]]}
+    assert result["unnamed"]["room"] not in ("", "node")
+    assert (result["unknown"]["code"], result["unknown"]["reason"]) == (404, "call_not_found")
 
 
 def test_refusals_carry_code_reason_and_session(gateway: ServerProcess) -> None:

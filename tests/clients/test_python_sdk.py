@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import aioice.ice
+import httpx
 import pytest
 from aiortc import AudioStreamTrack
 from av import AudioFrame
+from peers import audio
+from peers.asterisk import Asterisk
 from peers.ports import free_port
 from peers.server import ServerProcess
+from peers.waiting import wait_until
 from sdpserver_client import (
     AsyncWebRtcClient,
     BadRequestError,
@@ -21,6 +25,7 @@ from sdpserver_client import (
     ConnectionFailed,
     IceCandidate,
     NotFoundError,
+    Recording,
     RequestTimedOut,
     SipError,
     WebRtcClient,
@@ -71,6 +76,74 @@ async def test_an_asyncio_client_does_the_same(gateway: ServerProcess) -> None:
         await client.send_ice_candidates(answer.session_id, [CANDIDATE, None])
         await client.close_session(answer.session_id, "bored")
         assert (await client.describe_session(answer.session_id))["close_reason"] == "bored"
+
+
+@pytest.fixture
+def sound(gateway: ServerProcess) -> str:
+    """The name of a file that the server can play."""
+    folder = gateway.folder / "sounds"
+    folder.mkdir(exist_ok=True)
+    audio.write_wav(folder / "hello.wav", audio.sine(700, 10, 8000), 8000)
+    return "hello.wav"
+
+
+ANSWERED = CallOptions(to="605", wait_for="answer")
+"""605 of the PBX writes down the four keys that it is sent."""
+
+
+def test_a_blocking_client_does_to_a_call_what_can_be_done(
+    gateway: ServerProcess, asterisk: Asterisk, sound: str
+) -> None:
+    with WebRtcClient(gateway.url) as client:
+        answer = client.send_offer(OFFER, call=ANSWERED)
+        call_id = answer.call.call_id
+        client.send_dtmf(call_id, "1A*9", duration_ms=60, gap_ms=60)
+        wait_until(lambda: asterisk.database("test", "dtmf") == "1A*9", timeout_s=10, what="the PBX to have the keys")
+        client.play(call_id, sound, leg="sip", loop=True)
+        client.stop_playing(call_id, leg="sip")
+        started = client.record(call_id, tone=False)
+        assert Path(started.path).name.startswith(call_id)
+        wait_until(lambda: client.record(call_id).status == "recording", timeout_s=5, what="the file to be open")
+        assert client.record(call_id, "pause").status == "paused"
+        assert client.record(call_id, "resume").status == "recording"
+        assert client.record(call_id, "stop").status == "stopping"
+        client.mute(call_id)
+        client.mute(call_id, False)
+        client.mute(call_id, leg="sip")
+        assert client.conference([call_id], "sdk") == "sdk"
+        members = httpx.get(f"{gateway.url}/api/rooms/sdk", trust_env=False).json()["members"]
+        assert [(member["leg"], member["muted"]) for member in members] == [("webrtc", False), ("sip", True)]
+        assert {"play_ended", "muted", "recording"} <= set(client.describe_session(answer.session_id)["timeline"])
+        client.close_session(answer.session_id)
+        with pytest.raises(ConflictError) as ended:
+            client.mute(call_id)
+        assert ended.value.reason == "call_ended"
+
+
+async def test_an_asyncio_client_does_so_too(gateway: ServerProcess, asterisk: Asterisk, sound: str) -> None:
+    async with AsyncWebRtcClient(gateway.url) as client:
+        answer = await client.send_offer(OFFER, call=ANSWERED)
+        call_id = answer.call.call_id
+        await client.send_dtmf(call_id, "4711", method="rfc4733")
+        await asyncio.to_thread(
+            wait_until,
+            lambda: asterisk.database("test", "dtmf") == "4711",
+            timeout_s=10,
+            what="the PBX to have the keys",
+        )
+        await client.play(call_id, sound, leg="both")
+        await client.stop_playing(call_id, leg="both")
+        started = await client.record(call_id)
+        assert (await client.record(call_id, "stop")) == Recording(status="stopping", path=started.path)
+        await client.mute(call_id, leg="sip")
+        assert await client.conference([call_id])
+        assert {"play_ended", "muted", "room_joined"} <= set(
+            (await client.describe_session(answer.session_id))["timeline"]
+        )
+        with pytest.raises(NotFoundError) as unknown:
+            await client.record("never-was")
+        assert unknown.value.reason == "call_not_found"
+        await client.close_session(answer.session_id)
 
 
 def test_exchange_sdp_is_text_in_and_text_out(gateway: ServerProcess) -> None:

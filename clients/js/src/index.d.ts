@@ -61,6 +61,38 @@ export interface ServerEvent {
   data: Record<string, unknown>;
 }
 
+/** The browser's side of a call, and the far end's. */
+export type Leg = "webrtc" | "sip";
+
+export type RecordAction = "start" | "pause" | "resume" | "stop";
+
+export interface DtmfOptions extends RequestOptions {
+  /** Toward whom; default `sip`. */
+  leg?: Leg;
+  /** Default: what the peer takes. */
+  method?: "rfc4733" | "info" | "inband";
+  durationMs?: number;
+  gapMs?: number;
+}
+
+export interface PlayOptions extends RequestOptions {
+  /** Who hears it; default `webrtc`. */
+  leg?: Leg | "both";
+}
+
+/** What became of an order for a call. */
+export interface CallStatus {
+  callId: string;
+  status: string;
+}
+
+export interface Recording {
+  callId: string;
+  status: "starting" | "recording" | "paused" | "stopping" | "stopped" | "failed";
+  /** On the server. */
+  path: string;
+}
+
 export interface SessionOptions extends OfferOptions {
   /** A connection of your own, with its tracks; then no microphone is asked for. */
   pc?: RTCPeerConnection;
@@ -137,6 +169,16 @@ export class WebRTCSDPClient {
     reason?: string,
     options?: RequestOptions & { keepalive?: boolean },
   ): Promise<{ session_id: string; status: "closed" }>;
+  sendDtmf(callId: string, digits: string, options?: DtmfOptions): Promise<CallStatus>;
+  play(callId: string, file: string, options?: PlayOptions & { loop?: boolean }): Promise<CallStatus>;
+  stopPlaying(callId: string, options?: PlayOptions): Promise<CallStatus>;
+  record(callId: string, action?: RecordAction, options?: RequestOptions & { tone?: boolean }): Promise<Recording>;
+  mute(callId: string, muted?: boolean, options?: RequestOptions & { leg?: Leg }): Promise<CallStatus>;
+  conference(
+    callIds: string[],
+    room?: string,
+    options?: RequestOptions,
+  ): Promise<{ room: string; callIds: string[] }>;
   setupSession(options?: SessionOptions): Promise<Session>;
 }
 

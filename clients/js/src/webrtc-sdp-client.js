@@ -6,6 +6,12 @@
 
   const EVENTS_CHANNEL = "events";
   const RESTART_AFTER_MS = [0, 1000, 3000];
+  const RECORD = {
+    start: { record: true },
+    pause: { record: true, pause: true },
+    resume: { record: true, pause: false },
+    stop: { record: false },
+  };
 
   /** A request that failed. `code` is the HTTP status, 0 when no reply came (`reason`: network, timeout, aborted). */
   class SdpServerError extends Error {
@@ -132,6 +138,40 @@
     closeSession(sessionId, reason, { signal, keepalive } = {}) {
       const body = present({ session_id: sessionId, reason });
       return this.#request("POST", "/webrtc/close", { signal, keepalive, body });
+    }
+
+    #order(action, callId, { signal, ...members } = {}) {
+      return this.#request("POST", `/api/call/${action}`, { signal, body: present({ callId, ...members }) });
+    }
+
+    /** Press keys toward the far end, or by `leg: "webrtc"` toward the browser; by the server, not by the page. */
+    sendDtmf(callId, digits, options) {
+      return this.#order("dtmf", callId, { ...options, digits });
+    }
+
+    /** Have one side, or both, hear a file of the server's `sounds_dir` instead of the call. */
+    play(callId, file, options) {
+      return this.#order("play", callId, { ...options, file });
+    }
+
+    /** End what `play` began. */
+    stopPlaying(callId, options) {
+      return this.#order("play", callId, { ...options, stop: true });
+    }
+
+    /** `start`, `pause`, `resume` or `stop` the recording of an answered call. */
+    record(callId, action = "start", options) {
+      return this.#order("record", callId, { ...options, ...RECORD[action] });
+    }
+
+    /** Let the others hear silence instead of one side of a call; `false`: hear it again. */
+    mute(callId, muted = true, options) {
+      return this.#order("mute", callId, { ...options, mute: muted });
+    }
+
+    /** Put all sides of these calls into one room, a new one without a name. */
+    conference(callIds, room, options) {
+      return this.#order("conference", undefined, { ...options, callIds, room });
     }
 
     /**

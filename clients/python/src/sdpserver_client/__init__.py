@@ -25,7 +25,7 @@ from .errors import (
     UnavailableError,
     UnsupportedMediaTypeError,
 )
-from .models import Answer, CallInfo, CallOptions, IceCandidate, IceServer, ServerEvent, SessionDescription
+from .models import Answer, CallInfo, CallOptions, IceCandidate, IceServer, Recording, ServerEvent, SessionDescription
 from .session import AsyncSession, PeerConnection, Session
 
 __version__ = "0.1.0"
@@ -48,6 +48,7 @@ __all__ = [
     "NotFoundError",
     "PayloadTooLargeError",
     "PeerConnection",
+    "Recording",
     "RequestTimedOut",
     "RequestTimeoutError",
     "SdpServerClientError",

@@ -6,14 +6,14 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from . import operations
 from .errors import ConnectionFailed, RequestTimedOut, SdpServerClientError
-from .models import Answer, CallOptions, IceCandidate, IceServer
+from .models import Answer, CallOptions, DtmfMethod, IceCandidate, IceServer, Leg, RecordAction, Recording
 from .operations import Operation, Response
 from .session import AsyncSession, PeerConnection, Session, SessionSetup, create_peer_connection
 
@@ -143,6 +143,64 @@ class AsyncWebRtcClient:
     async def describe_session(self, session_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
         """State, media figures and timeline of a session, also of one that ended a short while ago."""
         return await self._run(operations.describe_session(session_id), timeout_s)
+
+    async def send_dtmf(
+        self,
+        call_id: str,
+        digits: str,
+        *,
+        leg: Leg = "sip",
+        method: DtmfMethod | None = None,
+        duration_ms: int | None = None,
+        gap_ms: int | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        """Press keys (digits, *, #, A-D) toward the far end, or toward the browser. None: the server's default."""
+        operation = operations.send_dtmf(
+            call_id, digits, leg=leg, method=method, duration_ms=duration_ms, gap_ms=gap_ms
+        )
+        await self._run(operation, timeout_s)
+
+    async def play(
+        self,
+        call_id: str,
+        file: str,
+        *,
+        leg: Leg | Literal["both"] = "webrtc",
+        loop: bool = False,
+        timeout_s: float | None = None,
+    ) -> None:
+        """Have one side of a call, or both, hear a file of the server's `sounds_dir` instead of the other side."""
+        await self._run(operations.play(call_id, file, leg=leg, loop=loop), timeout_s)
+
+    async def stop_playing(
+        self, call_id: str, *, leg: Leg | Literal["both"] = "webrtc", timeout_s: float | None = None
+    ) -> None:
+        """End what `play` began."""
+        await self._run(operations.stop_playing(call_id, leg=leg), timeout_s)
+
+    async def record(
+        self,
+        call_id: str,
+        action: RecordAction = "start",
+        *,
+        tone: bool | None = None,
+        timeout_s: float | None = None,
+    ) -> Recording:
+        """Start, pause, resume or stop the recording of an answered call. `tone`: whether both sides hear a beep."""
+        return await self._run(operations.record(call_id, action, tone=tone), timeout_s)
+
+    async def mute(
+        self, call_id: str, muted: bool = True, *, leg: Leg = "webrtc", timeout_s: float | None = None
+    ) -> None:
+        """Let the others hear silence instead of one side of a call, or hear it again."""
+        await self._run(operations.mute(call_id, muted, leg=leg), timeout_s)
+
+    async def conference(
+        self, call_ids: Sequence[str], room: str | None = None, *, timeout_s: float | None = None
+    ) -> str:
+        """Put all sides of these calls into one room, a new one without a name; its name."""
+        return await self._run(operations.conference(call_ids, room), timeout_s)
 
     def setup_session(
         self,
@@ -284,6 +342,60 @@ class WebRtcClient:
     def describe_session(self, session_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
         """State, media figures and timeline of a session, also of one that ended a short while ago."""
         return self._run(operations.describe_session(session_id), timeout_s)
+
+    def send_dtmf(
+        self,
+        call_id: str,
+        digits: str,
+        *,
+        leg: Leg = "sip",
+        method: DtmfMethod | None = None,
+        duration_ms: int | None = None,
+        gap_ms: int | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        """Press keys (digits, *, #, A-D) toward the far end, or toward the browser. None: the server's default."""
+        operation = operations.send_dtmf(
+            call_id, digits, leg=leg, method=method, duration_ms=duration_ms, gap_ms=gap_ms
+        )
+        self._run(operation, timeout_s)
+
+    def play(
+        self,
+        call_id: str,
+        file: str,
+        *,
+        leg: Leg | Literal["both"] = "webrtc",
+        loop: bool = False,
+        timeout_s: float | None = None,
+    ) -> None:
+        """Have one side of a call, or both, hear a file of the server's `sounds_dir` instead of the other side."""
+        self._run(operations.play(call_id, file, leg=leg, loop=loop), timeout_s)
+
+    def stop_playing(
+        self, call_id: str, *, leg: Leg | Literal["both"] = "webrtc", timeout_s: float | None = None
+    ) -> None:
+        """End what `play` began."""
+        self._run(operations.stop_playing(call_id, leg=leg), timeout_s)
+
+    def record(
+        self,
+        call_id: str,
+        action: RecordAction = "start",
+        *,
+        tone: bool | None = None,
+        timeout_s: float | None = None,
+    ) -> Recording:
+        """Start, pause, resume or stop the recording of an answered call. `tone`: whether both sides hear a beep."""
+        return self._run(operations.record(call_id, action, tone=tone), timeout_s)
+
+    def mute(self, call_id: str, muted: bool = True, *, leg: Leg = "webrtc", timeout_s: float | None = None) -> None:
+        """Let the others hear silence instead of one side of a call, or hear it again."""
+        self._run(operations.mute(call_id, muted, leg=leg), timeout_s)
+
+    def conference(self, call_ids: Sequence[str], room: str | None = None, *, timeout_s: float | None = None) -> str:
+        """Put all sides of these calls into one room, a new one without a name; its name."""
+        return self._run(operations.conference(call_ids, room), timeout_s)
 
     def setup_session(
         self,

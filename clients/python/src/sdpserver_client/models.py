@@ -8,6 +8,10 @@ from typing import Any, Literal
 
 Codec = Literal["PCMU", "PCMA", "opus", "G722"]
 WaitFor = Literal["answer", "early", "none"]
+Leg = Literal["webrtc", "sip"]
+"""The browser's side of a call, and the far end's."""
+DtmfMethod = Literal["rfc4733", "info", "inband"]
+RecordAction = Literal["start", "pause", "resume", "stop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,14 @@ class Answer:
     def description(self) -> SessionDescription:
         """For `setRemoteDescription`."""
         return SessionDescription(self.sdp, "answer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """A call's, in a file on the server: `starting`, `recording`, `paused`, `stopping`, `stopped` or `failed`."""
+
+    status: str
+    path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
 from .errors import BY_CODE, ApiError, InvalidResponse
-from .models import Answer, CallInfo, CallOptions, IceCandidate, IceServer, ServerEvent
+from .models import (
+    Answer,
+    CallInfo,
+    CallOptions,
+    DtmfMethod,
+    IceCandidate,
+    IceServer,
+    Leg,
+    RecordAction,
+    Recording,
+    ServerEvent,
+)
 
 T = TypeVar("T")
 
@@ -184,6 +195,72 @@ def close_session(session_id: str, reason: str | None = None) -> Operation[None]
 def describe_session(session_id: str) -> Operation[dict[str, Any]]:
     """GET /webrtc/sessions/{id}."""
     return Operation(method="GET", path=f"/webrtc/sessions/{quote(session_id, safe='')}", read=dict)
+
+
+def send_dtmf(
+    call_id: str,
+    digits: str,
+    *,
+    leg: Leg = "sip",
+    method: DtmfMethod | None = None,
+    duration_ms: int | None = None,
+    gap_ms: int | None = None,
+) -> Operation[None]:
+    """POST /api/call/dtmf. What is None is the server's to choose."""
+    body: dict[str, Any] = {"callId": call_id, "digits": digits, "leg": leg}
+    body |= _present(method=method, durationMs=duration_ms, gapMs=gap_ms)
+    return Operation(method="POST", path="/api/call/dtmf", body=body, read=_nothing)
+
+
+def play(call_id: str, file: str, *, leg: Leg | Literal["both"] = "webrtc", loop: bool = False) -> Operation[None]:
+    """POST /api/call/play."""
+    body = {"callId": call_id, "file": file, "leg": leg, "loop": loop}
+    return Operation(method="POST", path="/api/call/play", body=body, read=_nothing)
+
+
+def stop_playing(call_id: str, *, leg: Leg | Literal["both"] = "webrtc") -> Operation[None]:
+    """POST /api/call/play with `stop`."""
+    body = {"callId": call_id, "leg": leg, "stop": True}
+    return Operation(method="POST", path="/api/call/play", body=body, read=_nothing)
+
+
+_RECORD: Mapping[RecordAction, Mapping[str, bool]] = {
+    "start": {"record": True},
+    "pause": {"record": True, "pause": True},
+    "resume": {"record": True, "pause": False},
+    "stop": {"record": False},
+}
+
+
+def record(call_id: str, action: RecordAction = "start", *, tone: bool | None = None) -> Operation[Recording]:
+    """POST /api/call/record."""
+    body = {"callId": call_id, **_RECORD[action], **_present(tone=tone)}
+    return Operation(method="POST", path="/api/call/record", body=body, read=_read_recording)
+
+
+def _read_recording(body: Any) -> Recording:
+    return Recording(status=body["status"], path=body["path"])
+
+
+def mute(call_id: str, muted: bool = True, *, leg: Leg = "webrtc") -> Operation[None]:
+    """POST /api/call/mute."""
+    body = {"callId": call_id, "mute": muted, "leg": leg}
+    return Operation(method="POST", path="/api/call/mute", body=body, read=_nothing)
+
+
+def conference(call_ids: Sequence[str], room: str | None = None) -> Operation[str]:
+    """POST /api/call/conference; the room's name."""
+    body = {"callIds": list(call_ids), **_present(room=room)}
+    return Operation(method="POST", path="/api/call/conference", body=body, read=_read_room)
+
+
+def _read_room(body: Any) -> str:
+    return str(body["room"])
+
+
+def _present(**members: Any) -> dict[str, Any]:
+    """Those that are not None."""
+    return {name: value for name, value in members.items() if value is not None}
 
 
 def _nothing(body: Any) -> None:
