@@ -102,9 +102,7 @@ def test_requests_from_node(gateway: ServerProcess) -> None:
 
 
 def test_what_can_be_done_to_a_call_from_node(gateway: ServerProcess, asterisk: Asterisk) -> None:
-    folder = gateway.folder / "sounds"
-    folder.mkdir(exist_ok=True)
-    audio.write_wav(folder / "hello.wav", audio.sine(700, 10, 8000), 8000)
+    gateway.add_sound("hello.wav", audio.sine(700, 10, 8000), 8000)
     result = node(
         """
         const client = new WebRTCSDPClient(url);

@@ -81,9 +81,7 @@ async def test_an_asyncio_client_does_the_same(gateway: ServerProcess) -> None:
 @pytest.fixture
 def sound(gateway: ServerProcess) -> str:
     """The name of a file that the server can play."""
-    folder = gateway.folder / "sounds"
-    folder.mkdir(exist_ok=True)
-    audio.write_wav(folder / "hello.wav", audio.sine(700, 10, 8000), 8000)
+    gateway.add_sound("hello.wav", audio.sine(700, 10, 8000), 8000)
     return "hello.wav"
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import wave
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,29 +17,15 @@ from peers.server import ServerProcess
 from peers.waiting import until
 
 
-def recording_events(client: Client) -> list[dict[str, Any]]:
-    return [event["data"] for _, event in client.events if event["type"] == "recording"]
-
-
-async def until_recording(client: Client, told: str) -> dict[str, Any]:
-    def found() -> bool:
-        return any(data["state"] == told for data in recording_events(client))
-
-    await until(found, timeout_s=5, what=f"a recording that is {told}")
-    return next(data for data in reversed(recording_events(client)) if data["state"] == told)
-
-
 def is_whole(path: str) -> bool:
     return Path(path).exists()
 
 
 def read_mix(path: str) -> tuple[audio.Pcm, int]:
     """One channel of the file, which has the same on both."""
-    with wave.open(path) as file:
-        assert (file.getnchannels(), file.getsampwidth()) == (2, 2)
-        both = audio.from_int16(file.readframes(file.getnframes()))
-        assert np.array_equal(both[0::2], both[1::2])
-        return both[0::2], file.getframerate()
+    left, right, rate = audio.read_recording(path)
+    assert np.array_equal(left, right)
+    return left, rate
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -54,12 +38,12 @@ async def test_a_room_is_recorded_with_all_of_its_voices(workers: int, rate_hz: 
         await hears(first, [900, 1700], of=list(voices))
         answer = await post(first, "/api/rooms/team/record", {"record": True})
         assert (answer["room"], Path(answer["path"]).parent) == ("team", tmp_path)
-        started = await until_recording(third, "started")
+        started = await third.wait_recording("started")
         assert (started["room"], started["path"]) == ("team", answer["path"])
         assert (await room(second, "team"))["recording"]["state"] == "recording"
         await asyncio.sleep(1.5)
         assert (await post(second, "/api/rooms/team/record", {"record": False}))["status"] == "stopping"
-        stopped = await until_recording(first, "stopped")
+        stopped = await first.wait_recording("stopped")
         assert stopped["dropped_frames"] == 0
         pcm, rate = read_mix(answer["path"])
         assert rate == rate_hz
@@ -78,16 +62,16 @@ async def test_a_paused_recording_of_a_room_is_silent_and_all_members_hear_its_b
         body = {"record": True, "tone": True}
         path = (await post(first, "/api/rooms/team/record", body))["path"]
         await asyncio.gather(first.wait_tone(1400), second.wait_tone(1400))
-        await until_recording(second, "started")
+        await second.wait_recording("started")
         await hears(second, [500], of=list(voices))
         await post(first, "/api/rooms/team/record", {"record": True, "pause": True})
-        await until_recording(second, "paused")
+        await second.wait_recording("paused")
         await asyncio.sleep(0.6)
         await post(first, "/api/rooms/team/record", {"record": True, "pause": False})
-        await until_recording(second, "resumed")
+        await second.wait_recording("resumed")
         await asyncio.sleep(0.6)
         await post(first, "/api/rooms/team/record", {"record": False})
-        await until_recording(second, "stopped")
+        await second.wait_recording("stopped")
         pcm, rate = read_mix(path)
         assert heard_of(pcm, rate, list(voices)) == list(voices)
         assert audio.measure(pcm, rate).longest_gap_ms == pytest.approx(600, abs=200)
@@ -99,7 +83,7 @@ async def test_the_recording_of_a_room_ends_with_it_and_is_whole(tmp_path: Path)
     async with in_process(tables) as server, members(server, "team", voices, events=True) as (first, second):
         await hears(first, [900], of=list(voices))
         path = (await post(first, "/api/rooms/team/record", {"record": True}))["path"]
-        await until_recording(first, "started")
+        await first.wait_recording("started")
         await asyncio.sleep(1)
         await first.hang_up()
         await asyncio.sleep(1)
@@ -119,7 +103,7 @@ async def test_the_end_of_the_server_ends_the_recording_of_a_room(tmp_path: Path
             client = await stack.enter_async_context(server.client(codec="PCMU", frequency_hz=500, events=True))
             await client.call("conference/team")
             path = (await post(client, "/api/rooms/team/record", {"record": True}))["path"]
-            await until_recording(client, "started")
+            await client.wait_recording("started")
             await asyncio.sleep(1)
         pcm, rate = read_mix(path)
         assert heard_of(audio.cut(pcm, rate, 0.3), rate, [500.0]) == [500]
@@ -143,10 +127,10 @@ async def test_a_call_that_leaves_its_recorded_room_is_told_that_the_file_is_who
         await client.wait_tone(440)
         await post(client, "/api/call/conference", {"callIds": [call_id(client)], "room": "alone"})
         answer = await post(client, "/api/rooms/alone/record", {"record": True})
-        await until_recording(client, "started")
+        await client.wait_recording("started")
         await asyncio.sleep(1.2)
         await post(client, "/api/rooms/alone/kick", {"member": f"{call_id(client)}-webrtc"})
-        stopped = await until_recording(client, "stopped")
+        stopped = await client.wait_recording("stopped")
         assert (stopped["room"], stopped["path"]) == ("alone", answer["path"])
         pcm, rate = read_mix(stopped["path"])
         assert heard_of(audio.cut(pcm, rate, 0.3), rate, [440.0, 1000.0]) == [440, 1000], "the PBX and the caller"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import wave
 from asyncio import to_thread
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,6 @@ from peers.aiortc_client import VOICE_DBFS, VOICE_HZ, Client, dial
 from peers.asterisk import Asterisk
 from peers.chromium import caller
 from peers.server import ServerProcess, left_idle, running
-from peers.waiting import until
 from playwright.async_api import Browser
 
 SOUND_HZ, FIRST_HZ, MUSIC_HZ = 700.0, 1500.0, 350.0
@@ -57,26 +55,8 @@ async def order(client: Client, route: str, **body: Any) -> dict[str, Any]:
     return found
 
 
-async def recorded(client: Client, told: str) -> dict[str, Any]:
-    """The event `recording` that tells this."""
-
-    def found() -> list[dict[str, Any]]:
-        events = [event["data"] for _, event in client.events if event["type"] == "recording"]
-        return [data for data in events if data["state"] == told]
-
-    await until(lambda: bool(found()), timeout_s=5, what=f"a recording that is {told}")
-    return found()[-1]
-
-
 def unfinished(path: str) -> bool:
     return Path(path + ".part").exists()
-
-
-def read(path: str) -> tuple[audio.Pcm, audio.Pcm, int]:
-    with wave.open(path) as file:
-        assert (file.getnchannels(), file.getsampwidth()) == (2, 2)
-        both = audio.from_int16(file.readframes(file.getnframes()))
-        return both[0::2], both[1::2], file.getframerate()
 
 
 # -- playing
@@ -196,7 +176,7 @@ async def test_each_side_of_a_call_is_on_its_channel(
 ) -> None:
     async with Client(server.url, codec=codec, events=True) as client:
         await dial(client, asterisk, "601", trunk=trunk, record=True)
-        await recorded(client, "started")
+        await client.wait_recording("started")
         await client.wait_tone(PBX_HZ)
         await client.listen(2.5)
         session = await client.describe()
@@ -204,10 +184,10 @@ async def test_each_side_of_a_call_is_on_its_channel(
         conversion = "relay" if codec == "PCMU" else "transcode"
         assert session["webrtc"]["media"]["conversion"] == session["sip"]["media"]["conversion"] == conversion
         await order(client, "record", record=False)
-        stopped = await recorded(client, "stopped")
+        stopped = await client.wait_recording("stopped")
         assert stopped["dropped_frames"] == 0
         assert stopped["path"] == session["recording"]["path"]
-        left, right, found_rate = read(stopped["path"])
+        left, right, found_rate = audio.read_recording(stopped["path"])
         assert found_rate == rate
         assert len(left) / rate == pytest.approx(stopped["duration_s"], abs=0.05)
         for channel, frequency, level in ((left, VOICE_HZ, VOICE_DBFS), (right, PBX_HZ, None)):
@@ -231,18 +211,18 @@ async def test_a_pause_is_silence_and_the_end_of_the_call_ends_the_recording(
         await client.wait_tone(PBX_HZ)
         first = await order(client, "record", record=True, tone=True)
         await client.wait_tone(1400)
-        await recorded(client, "started")
+        await client.wait_recording("started")
         await client.wait_tone(PBX_HZ)
         await order(client, "record", record=True, pause=True)
-        await recorded(client, "paused")
+        await client.wait_recording("paused")
         await client.wait(0.6)
         await order(client, "record", record=True, pause=False)
-        await recorded(client, "resumed")
+        await client.wait_recording("resumed")
         await client.listen(0.5)
         await client.hang_up()
         final = (await client.describe())["recording"]
         assert (final["state"], final["path"]) == ("stopped", first["path"])
-        left, right, rate = read(final["path"])
+        left, right, rate = audio.read_recording(final["path"])
         for channel, frequency in ((left, VOICE_HZ), (right, PBX_HZ)):
             heard = audio.measure(channel, rate)
             assert heard.frequency_hz == pytest.approx(frequency, rel=0.02)
@@ -259,11 +239,11 @@ async def test_a_full_disk_is_an_event_and_the_call_goes_on(asterisk: Asterisk) 
             limit = (server.folder / "log").stat().st_size + 60_000
             psutil.Process(server.process.pid).rlimit(resource.RLIMIT_FSIZE, (limit, limit))
             await order(client, "record", record=True)
-            failed = await recorded(client, "failed")
+            failed = await client.wait_recording("failed")
             assert failed["error"] == os.strerror(27)
             heard = await client.listen(1.0)
             heard.check_tone(PBX_HZ, min_duration_s=0.9)
-            left, _, rate = read(failed["path"])
+            left, _, rate = audio.read_recording(failed["path"])
             audio.check_tone(left, rate, VOICE_HZ, min_duration_s=0.3)
             await client.hang_up()
         await to_thread(asterisk.wait_no_channels)
@@ -274,7 +254,7 @@ async def test_a_recording_of_a_killed_server_is_whole_after_its_next_start(aste
         assert server.process is not None
         async with Client(server.url, codec="PCMU", events=True) as client:
             await dial(client, asterisk, "601", trunk="ulaw", record=True)
-            path = (await recorded(client, "started"))["path"]
+            path = (await client.wait_recording("started"))["path"]
             await client.wait_tone(PBX_HZ)
             await client.listen(1.5)
             server.process.send_signal(signal.SIGKILL)
@@ -285,7 +265,7 @@ async def test_a_recording_of_a_killed_server_is_whole_after_its_next_start(aste
         assert unfinished(path)
         await to_thread(server.start)
         assert not unfinished(path)
-        left, right, rate = read(path)
+        left, right, rate = audio.read_recording(path)
         for channel_pcm, frequency in ((left, VOICE_HZ), (right, PBX_HZ)):
             audio.check_tone(audio.cut(channel_pcm, rate, 0.8), rate, frequency, min_duration_s=0.5)
         await to_thread(asterisk.wait_no_channels)

@@ -254,6 +254,16 @@ class Client:
         at_s, event = found()[0]
         return {**event["data"], "came_s": at_s}
 
+    async def wait_recording(self, told: str, *, timeout_s: float = 5.0) -> dict[str, Any]:
+        """The data of the last event `recording` that tells this: `started`, `stopped`, ..."""
+
+        def found() -> list[dict[str, Any]]:
+            events = [event["data"] for _, event in self.events if event["type"] == "recording"]
+            return [data for data in events if data["state"] == told]
+
+        await until(lambda: bool(found()), timeout_s=timeout_s, what=f"a recording that is {told}")
+        return found()[-1]
+
     async def wait_step(self, name: str, *, timeout_s: float = 5.0) -> None:
         """Until the session's timeline has this step."""
 

@@ -234,6 +234,14 @@ def write_wav(path: Path, pcm: Pcm, rate: int) -> None:
         file.writeframes((np.clip(pcm, -1, 1) * 32767).astype("<i2").tobytes())
 
 
+def read_recording(path: Path | str) -> tuple[Pcm, Pcm, int]:
+    """Left, right and the rate of a file that the server has recorded."""
+    with wave.open(str(path)) as file:
+        assert (file.getnchannels(), file.getsampwidth()) == (2, 2)
+        both = from_int16(file.readframes(file.getnframes()))
+        return both[0::2], both[1::2], file.getframerate()
+
+
 # -- G.711 as ITU-T G.711 (11/88) defines it, by formula: independent of the tables in the server
 
 
