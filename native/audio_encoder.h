@@ -39,6 +39,8 @@ class AudioEncoder {
     /// 10 to 120 ms in steps of 10; others become the next shorter. Cheap when unchanged.
     void set_format(Codec codec, uint32_t ptime_ms);
     void put(const AudioFrame& frame);
+    /// Nothing waits to be encoded.
+    bool empty() const { return count_ == 0; }
     /// The next payload, once there is enough for it.
     std::optional<Payload> take(Bytes out);
     /// Fraction of packets that the receiver says are lost. Above 1 % Opus adds copies of what went before.

@@ -130,6 +130,10 @@ const Format* FormatTable::first_linear() const {
     return found == formats_.end() ? nullptr : &*found;
 }
 
+const Format* FormatTable::comfort_noise(uint32_t clock_rate_hz) const {
+    return same({.codec = Codec::comfort_noise, .clock_rate_hz = clock_rate_hz});
+}
+
 const Format* FormatTable::telephone_event(uint32_t clock_rate_hz) const {
     const Format* any = nullptr;
     for (const Format& format : formats_) {

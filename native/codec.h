@@ -45,8 +45,9 @@ class FormatTable {
     const Format* same(const Format& format) const;
     /// The first that can be made from linear samples.
     const Format* first_linear() const;
-    /// The one of this clock rate, else any.
+    /// The one of this clock rate, else any; comfort noise of another clock rate is of no use.
     const Format* telephone_event(uint32_t clock_rate_hz) const;
+    const Format* comfort_noise(uint32_t clock_rate_hz) const;
     void prefetch() const { sdpserver::prefetch(formats_.data(), formats_.size() * sizeof(Format)); }
 
    private:

@@ -38,6 +38,8 @@ struct LegFigures {
     Figure<double> expected_loss;         // the same, smoothed: what an encoder should be prepared for
     Figure<double> round_trip_ms;         // -1: unknown
     Counter reports_received;             // on what we send
+    Figure<double> playout_delay_ms, concealed_ms;
+    Counter packets_late, packets_recovered;
     Figure<Codec> codec_received, codec_sent;
     Figure<Conversion> conversion;
     Counter auth_failures, replayed, dropped_source, dropped_malformed, dropped_payload_type, dropped_direction;

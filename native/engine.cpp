@@ -225,7 +225,7 @@ void Engine::set_direction(LegId leg, bool send, bool receive) {
 
 void Engine::set_source_leg(LegId leg, LegId source) {
     entry(source);
-    legs_.at(leg).source = source;
+    entry(leg).source = source;
     connect(leg, source);
 }
 
@@ -262,16 +262,17 @@ void Engine::move_rtp_leg(LegId leg, size_t worker) {
     const Mixer::Rules rules = room == 0 ? Mixer::Rules{} : room_entry(room).seats.at(leg).rules;
     if (room != 0) leave_room(room, leg);
     // The new worker has it before anyone posts to it there, and the old one has told all that listened.
-    const auto moved = std::make_shared<std::promise<void>>();
-    from.post(leg, [leg, &to, moved](Worker& old) {
+    auto moved = std::make_shared<std::promise<void>>();
+    const std::future<void> done = moved->get_future();  // broken if the worker cannot: its lambda alone has the promise
+    from.post(leg, [leg, &to, moved = std::move(moved)](Worker& old) {
         const auto taken = std::make_shared<std::unique_ptr<Leg>>(old.take_out(leg));
         to.post(leg, [taken](Worker& now) {
             if (*taken) now.put_in(std::move(*taken));
         });
         moved->set_value();
     });
-    moved->get_future().wait();
-    legs_.at(leg).worker = &to;
+    done.wait();
+    entry(leg).worker = &to;
     for (const auto& [id, other] : legs_) {
         if (other.source != 0 && (id == leg || other.source == leg) && legs_.contains(other.source)) {
             connect(id, other.source);
@@ -281,8 +282,7 @@ void Engine::move_rtp_leg(LegId leg, size_t worker) {
 }
 
 void Engine::set_source_none(LegId leg) {
-    entry(leg);
-    legs_.at(leg).source = 0;
+    entry(leg).source = 0;
     post(leg, [](Worker&, Leg& found) { found.send_from(nullptr); });
 }
 

@@ -144,12 +144,19 @@ class Engine {
 
     Worker& at(size_t worker) const;
     const Entry& entry(LegId leg) const;
+    Entry& entry(LegId leg) { return const_cast<Entry&>(std::as_const(*this).entry(leg)); }
     const Entry& webrtc_entry(LegId leg) const;
     void connect(LegId leg, LegId source);
     RoomEntry& room_entry(RoomId room);
     void link(Worker& from, Worker& to);
     RecordingEntry& recording_entry(RecordingId recording);
     void stop_listening(RecordedLeg& recorded);
+    /// Audio of its own, instead of another leg's.
+    template <typename Source>
+    void set_own_source(LegId leg, const Source& source);
+    /// Over whatever it sends, until it ends.
+    template <typename Source>
+    void play_over(LegId leg, const Source& source, std::string tag);
     /// `change(worker, leg)` on the leg's worker, unless the leg has gone by then.
     template <typename Change>
     void post(LegId leg, Change change);

@@ -8,33 +8,28 @@
 
 namespace sdpserver {
 
-void Engine::set_source_tone(LegId leg, const Tone& tone) {
-    entry(leg);
-    legs_.at(leg).source = 0;
-    post(leg, [tone](Worker& worker, Leg& found) {
-        found.send_from(worker.context(), std::make_unique<Tone>(tone));
+template <typename Source>
+void Engine::set_own_source(LegId leg, const Source& source) {
+    entry(leg).source = 0;
+    post(leg, [source](Worker& worker, Leg& found) {
+        found.send_from(worker.context(), std::make_unique<Source>(source));
     });
 }
 
-void Engine::set_source_sound(LegId leg, const SoundPlayer& player) {
-    entry(leg);
-    legs_.at(leg).source = 0;
-    post(leg, [player](Worker& worker, Leg& found) {
-        found.send_from(worker.context(), std::make_unique<SoundPlayer>(player));
+template <typename Source>
+void Engine::play_over(LegId leg, const Source& source, std::string tag) {
+    post(leg, [source, tag = std::move(tag)](Worker& worker, Leg& found) {
+        found.play(worker.context(), std::make_unique<Source>(source), tag);
     });
 }
 
-void Engine::play(LegId leg, const Tone& tone, std::string tag) {
-    post(leg, [tone, tag = std::move(tag)](Worker& worker, Leg& found) {
-        found.play(worker.context(), std::make_unique<Tone>(tone), tag);
-    });
-}
+void Engine::set_source_tone(LegId leg, const Tone& tone) { set_own_source(leg, tone); }
 
-void Engine::play(LegId leg, const SoundPlayer& player, std::string tag) {
-    post(leg, [player, tag = std::move(tag)](Worker& worker, Leg& found) {
-        found.play(worker.context(), std::make_unique<SoundPlayer>(player), tag);
-    });
-}
+void Engine::set_source_sound(LegId leg, const SoundPlayer& player) { set_own_source(leg, player); }
+
+void Engine::play(LegId leg, const Tone& tone, std::string tag) { play_over(leg, tone, std::move(tag)); }
+
+void Engine::play(LegId leg, const SoundPlayer& player, std::string tag) { play_over(leg, player, std::move(tag)); }
 
 void Engine::stop_playing(LegId leg) {
     post(leg, [](Worker& worker, Leg& found) { found.fade_playing(worker.context()); });

@@ -29,9 +29,9 @@ void Engine::close_room(RoomId room) {
 
 void Engine::join_room(RoomId room, LegId leg, const Mixer::Rules& rules) {
     RoomEntry& entered = room_entry(room);
-    Worker& home = *entry(leg).worker;
+    Entry& member = entry(leg);
+    Worker& home = *member.worker;
     Worker& here = *entered.worker;
-    Entry& member = legs_.at(leg);
     if (member.room == room) {
         entered.seats.at(leg).rules = rules;
         return here.post(room, [room, leg, rules](Worker& worker) {

@@ -9,8 +9,6 @@ constexpr uint32_t kFrameMs = 20;
 constexpr uint32_t kShortFrameMs = 10;
 /// From a packet to the first frame: those that come a little later than the first still make it in time.
 constexpr TimeNs kFirstFrame = 2 * kMillisecond;
-/// A worker held up for longer than this goes on from now; the jitter buffer makes up for the rest.
-constexpr TimeNs kMaxCatchUp = 100 * kMillisecond;
 
 }  // namespace
 
@@ -67,7 +65,9 @@ void Inlet::on_packet(WorkerContext& context, const RtpPacket& packet, const For
     if (!audio || !needs_audio()) return;
     if (is_audio(format.codec)) codec_ = format.codec;
     if (!playout_) playout_ = std::make_unique<Playout>(rate_hz(kNarrowbandHz), context.audio.playout);
+    const Playout::Figures before = playout_->figures();
     playout_->put(packet, format, context.now);
+    count(before);
     if (driver_ == nullptr && due() == 0) {
         context.timers.set(timers_, source_, Timer::playout, context.now + kFirstFrame);
     }
@@ -88,6 +88,22 @@ void Inlet::hand_out(WorkerContext& context, const AudioFrame& frame) {
     for (const auto& listener : listeners_) listener->take(frame, context.now);
 }
 
+/// What the playout has done since.
+void Inlet::count(const Playout::Figures& before) {
+    if (figures_ == nullptr) return;
+    const Playout::Figures& now = playout_->figures();
+    figures_->playout_delay_ms.set(now.delay_ms);
+    figures_->packets_late.add(now.packets_late - before.packets_late);
+    figures_->packets_recovered.add(now.packets_recovered_fec - before.packets_recovered_fec);
+    const uint64_t concealed = now.samples_concealed - before.samples_concealed;
+    figures_->concealed_ms.add(static_cast<double>(concealed) * 1000 / playout_->rate_hz());
+}
+
+void Inlet::stop_playout() {
+    playout_.reset();
+    if (figures_ != nullptr) figures_->playout_delay_ms.set(0);
+}
+
 AudioFrame Inlet::draw(WorkerContext& context, uint32_t duration_ms, uint32_t wanted_rate_hz) {
     const uint32_t rate = rate_hz(wanted_rate_hz);
     frame_.resize(size_t{rate} * duration_ms / 1000);
@@ -95,7 +111,9 @@ AudioFrame Inlet::draw(WorkerContext& context, uint32_t duration_ms, uint32_t wa
     if (playout_ && !playout_->idle()) {
         playout_->set_rate(rate);
         playout_->set_movable_ticks(driver_ == nullptr);
+        const Playout::Figures before = playout_->figures();
         frame.kind = playout_->get(frame_, context.now);
+        count(before);
         hand_out(context, frame);
     } else {
         std::ranges::fill(frame_, int16_t{0});
@@ -107,7 +125,7 @@ void Inlet::on_timer(WorkerContext& context) {
     const TimeNs was_due = std::exchange(due(), 0);
     if (driver_ != nullptr || !playout_) return;
     if (!needs_audio()) {
-        playout_.reset();
+        stop_playout();
         return;
     }
     const uint32_t duration_ms = frame_ms();
@@ -119,8 +137,8 @@ void Inlet::on_timer(WorkerContext& context) {
         return;
     }
     const TimeNs duration = static_cast<TimeNs>(duration_ms) * kMillisecond;
-    const TimeNs next = context.now - was_due > kMaxCatchUp ? context.now + duration : was_due + duration;
-    context.timers.set(timers_, source_, Timer::playout, next + playout_->tick_shift());
+    const TimeNs next = next_tick(was_due, context.now, duration) + playout_->tick_shift();
+    context.timers.set(timers_, source_, Timer::playout, next);
 }
 
 void Inlet::set_driver(WorkerContext& context, const void* driver) {

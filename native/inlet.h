@@ -88,11 +88,13 @@ class Inlet {
     uint32_t frame_ms() const;
     uint32_t rate_hz(uint32_t at_least) const;
     void hand_out(WorkerContext& context, const AudioFrame& frame);
+    void count(const Playout::Figures& before);
+    void stop_playout();
     TimeNs& due() { return timers_[static_cast<size_t>(Timer::playout)]; }
 
     LegId source_;
     LegTimers& timers_;
-    LegFigures* figures_;  // null: of a leg of another worker, which counts them itself
+    LegFigures* figures_;  // null: of a leg of another worker, which alone may write them
     std::vector<Entry> sinks_;
     std::vector<std::shared_ptr<AudioSink>> listeners_;
     const void* driver_ = nullptr;

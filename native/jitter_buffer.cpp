@@ -9,13 +9,7 @@ JitterBuffer::Verdict JitterBuffer::insert(Packet packet, ConstBytes payload) {
     const auto place = std::upper_bound(packets_.begin(), end, packet.at,
                                         [](int64_t at, const Packet& other) { return at < other.at; });
     if (place != packets_.begin()) {
-        Packet& before = *std::prev(place);
-        if (before.at == packet.at) {
-            if (!before.redundant || packet.redundant) return Verdict::repeated;
-            before.sequence = packet.sequence;
-            before.redundant = false;  // the copy's octets do as well as the packet's own
-            return Verdict::repeated;
-        }
+        if (std::prev(place)->at == packet.at) return Verdict::repeated;
     }
     if (payload.size() > kMaxOctets - used_) gather();
     if (count_ == kMaxPackets || payload.size() > kMaxOctets - used_) return Verdict::full;

@@ -15,7 +15,6 @@ class JitterBuffer {
         uint32_t duration = 0;
         uint16_t sequence = 0;
         Codec codec = Codec::none;
-        bool redundant = false;  // a copy that came with a later packet
         uint16_t offset = 0;
         uint16_t length = 0;
 

@@ -29,8 +29,6 @@ TimeNs randomised(TimeNs mean) {
 /// In 1/65536 s, as reports count delays.
 uint32_t ntp_units(TimeNs time) { return static_cast<uint32_t>(time / kMicrosecond * 65536 / 1'000'000); }
 
-/// A worker held up for longer than this goes on from now instead of sending all that it missed.
-constexpr TimeNs kMaxCatchUp = 100 * kMillisecond;
 /// How soon to look again whether a press that is relayed is over.
 constexpr TimeNs kPressRetry = 20 * kMillisecond;
 constexpr size_t kMaxFrameSamples = 60 * kWidebandHz / 1000;
@@ -175,8 +173,7 @@ void Leg::send_frame(WorkerContext& context) {
     // What is played waits until it can be heard: a browser's keys come after its answer.
     if (!playing_ || transport_.can_send()) send_frame_of(context, *from);
     const TimeNs ptime = static_cast<TimeNs>(ptime_ms) * kMillisecond;
-    const TimeNs next = context.now - was_due > kMaxCatchUp ? context.now + ptime : was_due + ptime;
-    context.timers.set(timers_, id_, Timer::frame, next);
+    context.timers.set(timers_, id_, Timer::frame, next_tick(was_due, context.now, ptime));
 }
 
 InletSink::Verdict Leg::on_packet(WorkerContext& context, LegId source, const RtpPacket& packet, const Format& format) {
@@ -335,7 +332,27 @@ void Leg::on_rtp(WorkerContext& context, Bytes datagram, const SocketAddress* le
     }
     start_reports(context);
     measure(context, *packet, *format);
-    inlet_.on_packet(context, *packet, *format);
+    if (format->codec == Codec::red) {
+        unwrap(context, *packet);
+    } else {
+        inlet_.on_packet(context, *packet, *format);
+    }
+}
+
+/// What was lost is passed on with what came, so that those behind us need not know of redundancy.
+void Leg::unwrap(WorkerContext& context, const RtpPacket& packet) {
+    const uint64_t before = red_.recovered();
+    const auto packets = red_.unwrap(packet);
+    if (!packets) return figures_->dropped_malformed.add(1);
+    figures_->packets_recovered.add(red_.recovered() - before);
+    for (const RtpPacket& one : *packets) {
+        const Format* format = formats_.received(one.payload_type);
+        if (format == nullptr || !is_audio(format->codec)) {
+            figures_->dropped_payload_type.add(1);
+        } else {
+            inlet_.on_packet(context, one, *format);
+        }
+    }
 }
 
 /// Also of what we drop on purpose: the network has not lost it.

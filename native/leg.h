@@ -15,6 +15,7 @@
 #include "press_sender.h"
 #include "received_presses.h"
 #include "reception.h"
+#include "red.h"
 #include "remote_reception.h"
 #include "rtcp.h"
 #include "timers.h"
@@ -97,6 +98,7 @@ class Leg final : public InletSink {
     void on_rtcp(WorkerContext& context, Bytes packet, const SocketAddress* learn);
     void count_reception(WorkerContext& context, const RtpPacket& packet, const Format& format);
     void measure(WorkerContext& context, const RtpPacket& packet, const Format& format);
+    void unwrap(WorkerContext& context, const RtpPacket& packet);
     void send_frame(WorkerContext& context);
     void send_frame_of(WorkerContext& context, AudioSource& from);
     void start_frames(WorkerContext& context);
@@ -129,6 +131,7 @@ class Leg final : public InletSink {
     std::optional<ReferenceTime> reference_time_;  // to be answered with the next report
     TimeNs reference_time_at_ = 0;
     ReceivedPresses presses_;
+    RedStream red_;
     std::shared_ptr<AudioSink> inband_presses_;
     std::unique_ptr<PressSender> press_sender_;  // from the first press on
     std::string cname_;

@@ -98,6 +98,10 @@ nb::dict leg_stats(const Engine& engine, LegId leg) {
     stats["remote_fraction_lost"] = figures.remote_fraction_lost.get();
     stats["expected_loss"] = figures.expected_loss.get();
     stats["reports_received"] = figures.reports_received.get();
+    stats["playout_delay_ms"] = figures.playout_delay_ms.get();
+    stats["packets_late"] = figures.packets_late.get();
+    stats["packets_recovered"] = figures.packets_recovered.get();
+    stats["concealed_ms"] = figures.concealed_ms.get();
     stats["voip_metrics"] = voip_metrics(figures);
     stats["codec_received"] = codec_name(figures.codec_received.get());
     stats["codec_sent"] = codec_name(figures.codec_sent.get());

@@ -3,6 +3,10 @@
 #include <opus/opus.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <utility>
+
+#include "comfort_noise.h"
 
 namespace sdpserver {
 namespace {
@@ -11,6 +15,10 @@ namespace {
 constexpr LegId kEncoded = LegId{1} << 63;
 constexpr uint32_t kPtimeStepMs = 10;
 constexpr uint32_t kMaxPtimeMs = 200;
+/// Noise is described anew when it has changed by so much, not more often than so, and so often if it has not.
+constexpr int kNoiseStepDb = 3;
+constexpr TimeNs kNoiseInterval = 200 * kMillisecond;
+constexpr TimeNs kNoiseRepeated = 2 * kSecond;
 /// The end of a press is sent three times.
 constexpr TimeNs kEndRepeated = 60 * kMillisecond;
 
@@ -127,7 +135,9 @@ AudioEncoder& OutboundStream::encoder(const WorkerContext& context) {
 }
 
 bool OutboundStream::send_audio(WorkerContext& context, LegId source, const AudioFrame& frame) {
-    if (!muted_) return encode(context, source, frame);
+    // A press takes the place of audio (RFC 4733 section 2.6); what the jitter buffer makes up meanwhile is nothing that
+    // anyone said, and phones take audio within a press for its end.
+    if (!muted_ && !relays_press(context.now)) return encode(context, source, frame);
     if (const Format* out = formats_.first_linear(); out != nullptr && source == encoded_source_) {
         encoded_timestamp_ += frame.duration_ms() * (out->clock_rate_hz / 1000);
     }
@@ -141,21 +151,21 @@ bool OutboundStream::encode(WorkerContext& context, LegId source, const AudioFra
         detach();
         return false;
     }
-    // A press takes the place of audio (RFC 4733 section 2.6); what the jitter buffer makes up meanwhile is nothing that
-    // anyone said, and phones take audio within a press for its end.
-    if (context.now < relayed_press_until_) return false;
     AudioEncoder& codec = encoder(context);
     if (source != encoded_source_) {
         encoded_source_ = source;
+        pausing_ = false;
         codec.reset();
         detach();
     }
     codec.set_format(out->codec, ptime_ms_);
+    if (const Format* noise = noise_format(frame, *out); noise != nullptr && codec.empty()) {
+        return send_noise(context, *out, *noise, frame);
+    }
     codec.put(frame);
 
     // Encoded audio is a stream of its own, without gaps; where it takes turns with relayed packets, each change is one.
-    const Rewriter::Source stream{
-        .id = source | kEncoded, .ssrc = 0, .clock_rate_in = out->clock_rate_hz, .clock_rate_out = out->clock_rate_hz};
+    const Rewriter::Source stream = encoded_stream(*out);
     bool sent = false;
     while (const auto payload = codec.take({transport_.slot() + kRtpHeaderLength, AudioEncoder::kMaxPayload})) {
         const RtpPacket packet{.sequence = encoded_sequence_, .timestamp = encoded_timestamp_};
@@ -166,9 +176,39 @@ bool OutboundStream::encode(WorkerContext& context, LegId source, const AudioFra
         if (!numbers) continue;
         const bool own = source == kOwnAudio || source == kOwnPresses;
         figures_.conversion.set(own ? Conversion::none : Conversion::transcode);
-        sent |= send(context, *out, *numbers, numbers->first, payload->octets);
+        sent |= send(context, *out, *numbers, numbers->first || std::exchange(pausing_, false), payload->octets);
     }
     return sent;
+}
+
+Rewriter::Source OutboundStream::encoded_stream(const Format& audio) const {
+    return {.id = encoded_source_ | kEncoded,
+            .ssrc = 0,
+            .clock_rate_in = audio.clock_rate_hz,
+            .clock_rate_out = audio.clock_rate_hz};
+}
+
+/// Of a frame in which the source pauses, for a peer that takes noise in place of it (RFC 3389); else null.
+const Format* OutboundStream::noise_format(const AudioFrame& frame, const Format& audio) const {
+    const bool pause = frame.kind == AudioKind::comfort_noise || frame.kind == AudioKind::silence;
+    return pause ? formats_.comfort_noise(audio.clock_rate_hz) : nullptr;
+}
+
+/// The level of a pause: at its beginning, when it changes, and now and then in case one is lost.
+bool OutboundStream::send_noise(WorkerContext& context, const Format& audio, const Format& noise, const AudioFrame& frame) {
+    const RtpPacket packet{.sequence = encoded_sequence_, .timestamp = encoded_timestamp_};
+    encoded_timestamp_ += frame.duration_ms() * (audio.clock_rate_hz / 1000);
+    const uint8_t level = comfort_noise_level(mean_square(frame.samples));
+    const bool changed = std::abs(int{level} - int{noise_level_}) >= kNoiseStepDb;
+    if (pausing_ && context.now - noise_sent_ < (changed ? kNoiseInterval : kNoiseRepeated)) return false;
+    ++encoded_sequence_;
+    const auto numbers = rewriter_.map(encoded_stream(audio), packet, context.now, 0);
+    if (!numbers) return false;
+    transport_.slot()[kRtpHeaderLength] = level;
+    pausing_ = true;
+    noise_sent_ = context.now;
+    noise_level_ = level;
+    return send(context, noise, *numbers, false, 1);
 }
 
 bool OutboundStream::forward_event(WorkerContext& context, LegId source, const RtpPacket& packet, const Format& in) {

@@ -73,6 +73,9 @@ class OutboundStream {
     bool encode(WorkerContext& context, LegId source, const AudioFrame& frame);
     bool forward_event(WorkerContext& context, LegId source, const RtpPacket& packet, const Format& in);
     AudioEncoder& encoder(const WorkerContext& context);
+    Rewriter::Source encoded_stream(const Format& audio) const;
+    const Format* noise_format(const AudioFrame& frame, const Format& audio) const;
+    bool send_noise(WorkerContext& context, const Format& audio, const Format& noise, const AudioFrame& frame);
     bool send(WorkerContext& context, const Format& format, const Rewriter::Numbers& numbers, bool marker,
               size_t payload_length);
 
@@ -89,6 +92,9 @@ class OutboundStream {
     LegId encoded_source_ = kOwnAudio;
     uint16_t encoded_sequence_ = 0;
     uint32_t encoded_timestamp_ = 0;
+    bool pausing_ = false;  // noise was sent in place of audio
+    uint8_t noise_level_ = 0;  // -dBov
+    TimeNs noise_sent_ = 0;
     LegId press_source_ = 0;
     uint32_t press_ssrc_ = 0;
     PressTracker presses_;  // of the source

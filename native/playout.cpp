@@ -5,7 +5,6 @@
 #include <numeric>
 #include <utility>
 
-#include "red.h"
 #include "time_stretch.h"
 
 namespace sdpserver {
@@ -15,6 +14,8 @@ constexpr int64_t kMs = kMediaPerMs;
 /// G.711 and G.722 packets that are longer are cut.
 constexpr size_t kMaxOctets = kMaxPayloadMs * 8;
 constexpr uint32_t kPerOctet = kMediaHz / 8000;
+/// Packets that are further back than this are of a sender that has started anew.
+constexpr int kReordered = 64;
 /// A gap without a lost packet that is longer than this is a pause.
 constexpr int64_t kPause = 60 * kMs;
 /// A gap that is longer than this was not listened to.
@@ -55,94 +56,54 @@ int64_t media_time(TimeNs time) { return time * 6 / 125'000; }
 Playout::Playout(uint32_t rate_hz, const Settings& settings)
     : settings_(settings), rate_hz_(rate_hz), decoder_(rate_hz), line_(rate_hz) {}
 
-void Playout::put(const RtpPacket& packet, const Format& format, TimeNs now, const FormatTable* formats) {
-    if (format.codec == Codec::red) return put_redundant_audio(packet, format, now, formats);
-    put_payload({packet.sequence, packet.timestamp, format.clock_rate_hz, false, now}, format.codec, packet.payload);
-}
-
-void Playout::put_redundant_audio(const RtpPacket& packet, const Format& format, TimeNs now,
-                                  const FormatTable* formats) {
-    const auto red = parse_red(packet.payload);
-    if (!red) {
-        ++figures_.packets_discarded;
-        return;
-    }
-    const auto codec_of = [&](const RedBlock& block) {
-        const Format* known = formats != nullptr ? formats->received(block.payload_type) : nullptr;
-        if (known != nullptr) return known->codec;
-        return format.clock_rate_hz == kMediaHz ? Codec::opus : decoder_.codec();
-    };
-    Arrival arrival{packet.sequence, packet.timestamp, format.clock_rate_hz, false, now};
-    if (red->primary().data.empty() || !put_payload(arrival, codec_of(red->primary()), red->primary().data)) return;
-    arrival.redundant = true;
-    arrival.sequence = static_cast<uint16_t>(packet.sequence - red->redundant().size());
-    for (const RedBlock& block : red->redundant()) {
-        arrival.timestamp = packet.timestamp - block.timestamp_offset;
-        if (!block.data.empty() && block.timestamp_offset > 0) put_payload(arrival, codec_of(block), block.data);
-        ++arrival.sequence;
-    }
-}
-
-/// False: it has no place in time.
-bool Playout::put_payload(const Arrival& arrival, Codec codec, ConstBytes payload) {
+void Playout::put(const RtpPacket& packet, const Format& format, TimeNs now) {
+    const Codec codec = format.codec;
+    ConstBytes payload = packet.payload;
     const bool octet_codec = is_g711(codec) || codec == Codec::g722;
     const uint32_t duration =
         octet_codec ? static_cast<uint32_t>(payload.size()) * kPerOctet : payload_duration(codec, payload);
     if (payload.empty() || (duration == 0 && codec != Codec::comfort_noise)) {
         ++figures_.packets_discarded;
-        return false;
+        return;
     }
-    const auto at = timeline_.place({arrival.sequence, arrival.timestamp, arrival.clock_rate_hz, duration}, arrival.now);
+    const auto at = timeline_.place({packet.sequence, packet.timestamp, format.clock_rate_hz, duration}, now);
     if (!at) {
         ++figures_.packets_discarded;
-        return false;
+        return;
     }
-    if (duration > 0) measure_delay(arrival, codec, payload, *at, duration);
+    if (duration > 0) measure_delay(packet, codec, now, *at, duration);
     if (!started_) {
         started_ = true;
         position_ = *at;
     }
-    JitterBuffer::Packet packet{.at = *at, .duration = duration, .sequence = arrival.sequence, .codec = codec};
-    packet.redundant = arrival.redundant;
+    JitterBuffer::Packet part{.at = *at, .duration = duration, .sequence = packet.sequence, .codec = codec};
     while (octet_codec && payload.size() > kMaxOctets) {
-        packet.duration = kMaxPayloadMs * kMediaPerMs;
-        put_part(packet, payload.first(kMaxOctets));
-        packet.at += packet.duration;
+        part.duration = kMaxPayloadMs * kMediaPerMs;
+        put_part(part, payload.first(kMaxOctets));
+        part.at += part.duration;
         payload = payload.subspan(kMaxOctets);
-        packet.duration = static_cast<uint32_t>(payload.size()) * kPerOctet;
+        part.duration = static_cast<uint32_t>(payload.size()) * kPerOctet;
     }
-    put_part(packet, payload);
-    return true;
+    put_part(part, payload);
 }
 
 /// A copy that comes in place of a lost packet is that packet, come late. So, where there are copies and losses, the
 /// delay becomes long enough for the copies to be of use.
-void Playout::measure_delay(const Arrival& arrival, Codec codec, ConstBytes payload, int64_t at, uint32_t duration) {
-    const int64_t now = media_time(arrival.now);
-    if (arrival.redundant) {
-        if (!received(arrival.sequence)) delays_.arrived(at, now);
-        return;
-    }
+void Playout::measure_delay(const RtpPacket& packet, Codec codec, TimeNs arrival, int64_t at, uint32_t duration) {
+    const int64_t now = media_time(arrival);
     delays_.arrived(at, now);
     packet_ = duration;
-    const int step = static_cast<int16_t>(arrival.sequence - newest_);
-    if (step <= 0 && step > -64) {
-        received_ |= uint64_t{1} << -step;
-        return;
+    const int step = static_cast<int16_t>(packet.sequence - newest_);
+    if (step <= 0 && step > -kReordered) return;
+    newest_ = packet.sequence;
+    if (started_ && codec == Codec::opus && step == 2 && has_opus_redundancy(packet.payload)) {
+        delays_.arrived(at - duration, now);
     }
-    received_ = step > 0 && step < 64 ? received_ << step | 1 : 1;
-    newest_ = arrival.sequence;
-    if (started_ && codec == Codec::opus && step == 2 && has_opus_redundancy(payload)) delays_.arrived(at - duration, now);
-}
-
-bool Playout::received(uint16_t sequence) const {
-    const int age = static_cast<int16_t>(newest_ - sequence);
-    return age >= 64 || (age >= 0 && (received_ >> age & 1) != 0);
 }
 
 void Playout::put_part(JitterBuffer::Packet packet, ConstBytes payload) {
     if (packet.end() < position_ || (packet.end() == position_ && packet.duration > 0)) {
-        if (!packet.redundant) ++figures_.packets_late;
+        ++figures_.packets_late;
         return;
     }
     JitterBuffer::Verdict verdict = packets_.insert(packet, payload);
@@ -150,7 +111,7 @@ void Playout::put_part(JitterBuffer::Packet packet, ConstBytes payload) {
         discard_next();
         verdict = packets_.insert(packet, payload);
     }
-    if (verdict == JitterBuffer::Verdict::repeated && !packet.redundant) ++figures_.packets_repeated;
+    if (verdict == JitterBuffer::Verdict::repeated) ++figures_.packets_repeated;
 }
 
 void Playout::discard_next() {
@@ -173,8 +134,11 @@ AudioKind Playout::get(std::span<int16_t> out, TimeNs now) {
     shed();
     fill(out.size());
     adapt();
+    const bool speech = speech_left_ > 0;
+    speech_left_ -= std::min(speech_left_, out.size());
     line_.take(out);
-    return kind_;
+    // Where talk ends or begins again there is some of both.
+    return speech && kind_ == AudioKind::comfort_noise ? AudioKind::speech : kind_;
 }
 
 /// Ticks are late by what else the worker does; on average they are not.
@@ -250,6 +214,7 @@ void Playout::play_next() {
     if (before != Codec::none && before != packet.codec) seam_ = true;
     close_seam(decoded.first(count));
     line_.commit(count);
+    if (!silent) speech_left_ = line_.waiting();
     position_ = packet.end();
     sequence_ = packet.sequence;
     was_lost(true);
@@ -264,7 +229,6 @@ void Playout::play_next() {
         floor_.heard(mean_square(decoded.first(count)), packet.duration / kMediaPerMs);
     }
     ++figures_.packets_played;
-    if (packet.redundant) ++figures_.packets_recovered_red;
 }
 
 /// There is nothing to play: it is late, it is lost, or the source pauses.

@@ -38,7 +38,6 @@ class Playout {
         uint64_t packets_repeated = 0;
         uint64_t packets_discarded = 0;  // broken, or too many at once
         uint64_t packets_recovered_fec = 0;
-        uint64_t packets_recovered_red = 0;
         uint64_t samples_played = 0;  // all that `get` gave
         uint64_t samples_concealed = 0;  // not those of pauses
         uint64_t samples_inserted = 0;  // by stretching time
@@ -48,9 +47,8 @@ class Playout {
     /// Frames of 8000 or 16000 Hz.
     Playout(uint32_t rate_hz, const Settings& settings);
 
-    /// A packet of audio, comfort noise or redundant audio: in any order, late or doubled.
-    /// Redundant blocks are looked up in `formats`; without, they are taken for the codec that came before.
-    void put(const RtpPacket& packet, const Format& format, TimeNs now, const FormatTable* formats = nullptr);
+    /// A packet of audio or comfort noise: in any order, late or doubled.
+    void put(const RtpPacket& packet, const Format& format, TimeNs now);
     /// The next 10 or 20 ms; all of `out` is filled.
     AudioKind get(std::span<int16_t> out, TimeNs now);
     /// Whether the caller moves its ticks as `tick_shift` asks. Otherwise they come at even times, as a room's do, and
@@ -64,25 +62,15 @@ class Playout {
 
     /// Frames of another rate from now on. What was decoded already is lost.
     void set_rate(uint32_t rate_hz);
+    uint32_t rate_hz() const { return rate_hz_; }
     /// The next packet is another source's.
     void reset();
 
     const Figures& figures() const { return figures_; }
 
    private:
-    struct Arrival {
-        uint16_t sequence = 0;
-        uint32_t timestamp = 0;
-        uint32_t clock_rate_hz = 0;
-        bool redundant = false;
-        TimeNs now = 0;
-    };
-
     // What comes in.
-    void put_redundant_audio(const RtpPacket& packet, const Format& format, TimeNs now, const FormatTable* formats);
-    void measure_delay(const Arrival& arrival, Codec codec, ConstBytes payload, int64_t at, uint32_t duration);
-    bool received(uint16_t sequence) const;
-    bool put_payload(const Arrival& arrival, Codec codec, ConstBytes payload);
+    void measure_delay(const RtpPacket& packet, Codec codec, TimeNs arrival, int64_t at, uint32_t duration);
     void put_part(JitterBuffer::Packet packet, ConstBytes payload);
     // What goes into the line.
     void fill(size_t wanted);
@@ -123,8 +111,7 @@ class Playout {
     ComfortNoise noise_;
     NoiseFloor floor_;
 
-    uint16_t newest_ = 0;    // sequence number of what was put
-    uint64_t received_ = 0;  // one bit for each packet up to the newest, which is bit 0
+    uint16_t newest_ = 0;  // sequence number of what was put
 
     // Times in 1/48000 s.
     int64_t position_ = 0;     // of what is to be decoded next
@@ -145,6 +132,7 @@ class Playout {
     bool seam_ = false;        // what is decoded next does not continue the line
     uint16_t sequence_ = 0;    // of the packet that was played last
     uint32_t since_pause_ = 0;  // packets
+    size_t speech_left_ = 0;     // samples in the line, up to the last ones of a packet
     AudioKind kind_ = AudioKind::silence;
 };
 

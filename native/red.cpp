@@ -33,4 +33,54 @@ std::optional<RedPayload> parse_red(ConstBytes payload) {
     return parsed;
 }
 
+std::optional<RedStream::Packets> RedStream::unwrap(const RtpPacket& packet) {
+    const auto red = parse_red(packet.payload);
+    if (!red || red->primary().data.empty()) return std::nullopt;
+    if (!started_ || packet.ssrc != ssrc_) {
+        started_ = true;
+        ssrc_ = packet.ssrc;
+        newest_ = static_cast<uint16_t>(packet.sequence - 1);
+        received_ = ~uint64_t{0};  // nobody waits for what was before
+    }
+    Packets found;
+    RtpPacket one = packet;
+    one.marker = false;
+    one.sequence = static_cast<uint16_t>(packet.sequence - red->redundant().size());
+    for (const RedBlock& block : red->redundant()) {
+        if (!block.data.empty() && block.timestamp_offset > 0 && is_new(one.sequence)) {
+            one.payload_type = block.payload_type;
+            one.timestamp = packet.timestamp - block.timestamp_offset;
+            one.payload = block.data;
+            found.packets_[found.count_++] = one;
+            ++recovered_;
+        }
+        ++one.sequence;
+    }
+    if (!is_new(packet.sequence)) return found;
+    one = packet;
+    one.payload_type = red->primary().payload_type;
+    one.payload = red->primary().data;
+    found.packets_[found.count_++] = one;
+    return found;
+}
+
+/// And it is remembered. What is far from all others is a stream that began anew.
+bool RedStream::is_new(uint16_t sequence) {
+    const int step = static_cast<int16_t>(sequence - newest_);
+    if (step >= kRemembered || step <= -kRemembered) {
+        newest_ = sequence;
+        received_ = ~uint64_t{0};
+        return true;
+    }
+    if (step > 0) {
+        newest_ = sequence;
+        received_ = received_ << step | 1;
+        return true;
+    }
+    const uint64_t bit = uint64_t{1} << -step;
+    const bool found = (received_ & bit) == 0;
+    received_ |= bit;
+    return found;
+}
+
 }  // namespace sdpserver

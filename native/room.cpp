@@ -9,8 +9,6 @@ namespace sdpserver {
 namespace {
 
 constexpr TimeNs kTick = TimeNs{Mixer::kFrameMs} * kMillisecond;
-/// A worker held up for longer than this goes on from now; the members' jitter buffers make up for the rest.
-constexpr TimeNs kMaxCatchUp = 100 * kMillisecond;
 /// So long a newcomer is sent what he was sent before while nobody is heard: jitter buffers need a moment to fill.
 constexpr uint32_t kPatientTicks = 5;
 
@@ -121,8 +119,7 @@ void Room::on_timer() {
     for (const auto& listener : listeners_) {
         listener->take({.samples = mixer_.heard_by_all(), .rate_hz = mixer_.rate_hz()}, context.now);
     }
-    const TimeNs next = context.now - was_due > kMaxCatchUp ? context.now + kTick : was_due + kTick;
-    context.timers.set(timers_, id_, Timer::frame, next);
+    context.timers.set(timers_, id_, Timer::frame, next_tick(was_due, context.now, kTick));
 }
 
 }  // namespace sdpserver

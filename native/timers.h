@@ -17,6 +17,13 @@ inline constexpr size_t kTimers = 8;
 /// When each timer of a leg is due; 0: it is not set.
 using LegTimers = std::array<TimeNs, kTimers>;
 
+/// When the next of a line of even ticks is due. What was held up for too long goes on from now, instead of hurrying
+/// through all that was missed.
+inline TimeNs next_tick(TimeNs was_due, TimeNs now, TimeNs interval) {
+    constexpr TimeNs kMaxCatchUp = 100 * kMillisecond;
+    return (now - was_due > kMaxCatchUp ? now : was_due) + interval;
+}
+
 /// A heap of due times. A timer that was set again, or whose leg has gone, leaves a stale entry, which whoever takes
 /// it recognises by comparing with `LegTimers`.
 class TimerHeap {

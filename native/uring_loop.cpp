@@ -56,9 +56,11 @@ void UringLoop::remove(const UdpSocket& socket) { forget(socket.fd()); }
 void UringLoop::forget(int fd) {
     const auto found = armed_.find(fd);
     if (found == armed_.end()) return;
-    const std::unique_ptr<Armed> armed = std::move(found->second);
+    std::unique_ptr<Armed> armed = std::move(found->second);
     armed_.erase(found);
     disarm(*armed);
+    if (!armed->armed) return;
+    stuck_.push_back(std::move(armed));  // what the kernel still says of it must find it
 }
 
 /// The request holds the socket, and with it its port, until its last completion; so that one is waited for.
@@ -223,7 +225,7 @@ void UringLoop::call_readable(unsigned count) {
         Armed& armed = *subject_of<Armed>(done);
         on_done(done, armed);
         done.user_data = tag(Kind::none, nullptr);
-        armed.readable();
+        if (!armed.leaving) armed.readable();
     }
 }
 
@@ -236,7 +238,7 @@ void UringLoop::on_done(const io_uring_cqe& done, Armed& armed) {
 void UringLoop::on_received(const io_uring_cqe& done, Armed& armed) {
     if ((done.flags & IORING_CQE_F_BUFFER) != 0) {
         const uint16_t id = IoRing::buffer_of(done);
-        if (done.res > 0) hand_out(armed, ring_.buffer(id).first(static_cast<size_t>(done.res)));
+        if (done.res > 0 && !armed.leaving) hand_out(armed, ring_.buffer(id).first(static_cast<size_t>(done.res)));
         ring_.give_back(id);
     }
     on_done(done, armed);

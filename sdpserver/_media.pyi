@@ -88,6 +88,10 @@ class LegStats(TypedDict):
     remote_fraction_lost: float  # of what we sent in the interval of the last report block
     expected_loss: float  # the same, smoothed over the blocks
     reports_received: int  # report blocks on what we send
+    playout_delay_ms: float  # that its jitter buffer adds, a frame of what we send included; 0.0: nothing is decoded
+    packets_late: int  # too late to be decoded
+    packets_recovered: int  # lost, but there was a copy in a later one (RFC 2198, or Opus's FEC where it is decoded)
+    concealed_ms: float  # made up where packets were missing. These four are of what its own worker decodes
     voip_metrics: VoipMetrics | None  # None: the peer sends none
     codec_received: str  # of the last packet of audio, "" before the first
     codec_sent: str

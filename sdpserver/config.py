@@ -80,6 +80,7 @@ class Media(Section, frozen=True):
     record_tone: bool = False
     sounds_dir: str = "sounds"
     dtmf_inband_detection: bool = False
+    comfort_noise: bool = False
     sounds_cache_mb: int = 64
     hold_music: str = ""
 

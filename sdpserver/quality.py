@@ -165,13 +165,17 @@ def burst_ratio(*, lost: int, runs: int, loss_fraction: float) -> float:
     return min(max(lost / runs * (1 - loss_fraction), 1.0), MAX_BURST_RATIO)
 
 
-def one_way_delay(*, round_trip_ms: float, jitter_ms: float, packet_ms: float) -> int:
+def one_way_delay(
+    *, round_trip_ms: float, jitter_ms: float, packet_ms: float, playout_delay_ms: float | None = None
+) -> int:
     """Ta of one leg in whole ms: half the way there and back, one packet to fill it, and a buffer against the jitter.
 
-    The buffer is assumed to hold twice the jitter (the mean of a deviation: most packets are within it), and never less
-    than a packet. What a codec looks ahead, up to 7 ms, is left out.
+    A buffer of somebody else, of which `playout_delay_ms` is not known, is assumed to hold twice the jitter (the mean
+    of a deviation: most packets are within it), and never less than a packet. What a codec looks ahead, up to 7 ms, is
+    left out.
     """
-    return round(max(round_trip_ms, 0.0) / 2 + packet_ms + max(packet_ms, 2 * jitter_ms))
+    buffer_ms = max(packet_ms, 2 * jitter_ms) if playout_delay_ms is None else playout_delay_ms
+    return round(max(round_trip_ms, 0.0) / 2 + packet_ms + buffer_ms)
 
 
 def fraction(lost: int, expected: int) -> float:
@@ -230,14 +234,21 @@ def _received(stats: LegStats, round_trip_ms: float) -> dict[str, Any]:
     loss_fraction, jitter_ms = fraction(lost, expected), stats["jitter_ms"]
     packet_ms = stats["packet_ms"] or DEFAULT_PACKET_MS
     ratio = burst_ratio(lost=stats["loss_runs_lost"], runs=stats["loss_runs"], loss_fraction=loss_fraction)
+    # What is heard lacks also what came too late, and not that of which there was a copy.
+    missing = fraction(lost + stats["packets_late"] - stats["packets_recovered"], expected)
+    playout_delay_ms = stats["playout_delay_ms"] or None
     return {
         "codec": stats["codec_received"] or None,
         "packets": stats["packets_received"],
         "lost": lost,
         "loss_fraction": _rounded(loss_fraction),
         "jitter_ms": round(jitter_ms, 2),
+        "late": stats["packets_late"],
+        "recovered": stats["packets_recovered"],
+        "playout_delay_ms": round(playout_delay_ms, 1) if playout_delay_ms is not None else None,
+        "concealed_ms": round(stats["concealed_ms"]),
         **_bursts(stats, expected, packet_ms),
-        **_rating(stats["codec_received"], loss_fraction, ratio, round_trip_ms, jitter_ms, packet_ms),
+        **_rating(stats["codec_received"], missing, ratio, round_trip_ms, jitter_ms, packet_ms, playout_delay_ms),
     }
 
 
@@ -282,12 +293,20 @@ def _remote_bursts(metrics: VoipMetrics | None) -> dict[str, Any]:
 
 
 def _rating(
-    codec: str, loss_fraction: float, ratio: float, round_trip_ms: float, jitter_ms: float, packet_ms: float
+    codec: str,
+    loss_fraction: float,
+    ratio: float,
+    round_trip_ms: float,
+    jitter_ms: float,
+    packet_ms: float,
+    playout_delay_ms: float | None = None,
 ) -> dict[str, Any]:
     """None: nothing has been heard, or the codec is not speech's."""
     impairment = IMPAIRMENTS.get(codec)
     if impairment is None:
         return {"r_factor": None, "mos": None}
-    delay_ms = one_way_delay(round_trip_ms=round_trip_ms, jitter_ms=jitter_ms, packet_ms=packet_ms)
+    delay_ms = one_way_delay(
+        round_trip_ms=round_trip_ms, jitter_ms=jitter_ms, packet_ms=packet_ms, playout_delay_ms=playout_delay_ms
+    )
     rating = r_factor(impairment, loss_fraction=loss_fraction, burst_ratio=ratio, one_way_delay_ms=delay_ms)
     return {"r_factor": round(rating, 1), "mos": round(mos(rating), 2)}

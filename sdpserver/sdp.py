@@ -15,6 +15,8 @@ MAX_MEDIA = 16
 MAX_SSRC = 64
 MAX_CANDIDATES = 64
 TELEPHONE_EVENT = "telephone-event"
+CN = "CN"
+RED = "red"
 
 NARROWBAND_HZ, WIDEBAND_HZ = 8000, 16000
 """Rates at which audio is mixed and recorded."""
@@ -78,6 +80,11 @@ class Codec:
     @property
     def is_telephone_event(self) -> bool:
         return self.name == TELEPHONE_EVENT
+
+    @property
+    def is_speech(self) -> bool:
+        """It carries a call by itself; telephone-event, CN and red only come with one that does."""
+        return self.name in AUDIO_CODECS
 
     @property
     def rtpmap(self) -> str:
@@ -149,6 +156,10 @@ TELEPHONE_EVENTS: dict[int, Codec] = {
     48000: _codec(TELEPHONE_EVENT, 48000, 110, fmtp="0-16"),
 }
 """RFC 4733 events by clock rate."""
+COMFORT_NOISE = _codec(CN, 8000, 13)
+"""RFC 3389, for codecs with that clock rate that have no pauses of their own."""
+REDUNDANT_OPUS = _codec(RED, 48000, 63, channels=2)
+"""RFC 2198, to be received; its a=fmtp names Opus' payload type."""
 
 
 def audio_codecs(names: Iterable[str]) -> list[Codec]:
@@ -160,8 +171,14 @@ def audio_codecs(names: Iterable[str]) -> list[Codec]:
 
 def with_telephone_events(codecs: Sequence[Codec]) -> list[Codec]:
     """The codecs and one telephone-event for each of their clock rates (RFC 4733 section 2.6)."""
-    rates = dict.fromkeys(codec.clock_rate_hz for codec in codecs if not codec.is_telephone_event)
+    rates = dict.fromkeys(codec.clock_rate_hz for codec in codecs if codec.is_speech)
     return [*codecs, *(TELEPHONE_EVENTS[rate] for rate in rates if rate in TELEPHONE_EVENTS)]
+
+
+def with_comfort_noise(codecs: Sequence[Codec]) -> list[Codec]:
+    """The codecs and, if one of them can do with it, comfort noise."""
+    useful = any(codec.is_speech and codec.clock_rate_hz == COMFORT_NOISE.clock_rate_hz for codec in codecs)
+    return [*codecs, COMFORT_NOISE] if useful else list(codecs)
 
 
 def milliseconds(text: str | None) -> int:

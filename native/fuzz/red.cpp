@@ -1,6 +1,9 @@
-// Redundant audio: one payload.
+// Redundant audio: one payload, and a stream of it with losses.
 
 #include "red.h"
+
+#include <algorithm>
+#include <set>
 
 #include "input.h"
 #include "support.h"
@@ -25,5 +28,20 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     fuzz::expect(lies_within(red->primary().data), "the primary lies within the payload");
     fuzz::expect(red->primary().timestamp_offset == 0, "the primary is not earlier");
     fuzz::expect(octets + red->primary().data.size() == size, "the blocks are all of the payload");
+    if (red->primary().data.empty()) return 0;
+
+    // The same payload again and again, where the primary's octets say how far on.
+    RedStream stream;
+    std::set<uint16_t> seen;
+    uint16_t sequence = 0xfff0;
+    for (const uint8_t step : red->primary().data.first(std::min<size_t>(red->primary().data.size(), 64))) {
+        sequence = static_cast<uint16_t>(sequence + step % 16);
+        const auto packets = stream.unwrap({.sequence = sequence, .timestamp = 960u * sequence, .payload = payload});
+        fuzz::expect(packets.has_value(), "what was parsed is unwrapped");
+        for (const RtpPacket& one : *packets) {
+            fuzz::expect(seen.insert(one.sequence).second, "each packet comes once");
+            fuzz::expect(lies_within(one.payload), "a packet lies within the payload");
+        }
+    }
     return 0;
 }

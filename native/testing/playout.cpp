@@ -51,8 +51,15 @@ class TestedPlayout {
 
     void put(uint16_t sequence, uint32_t timestamp, const nb::bytes& payload, std::string_view codec, double at_s,
              uint32_t clock_rate_hz) {
-        const Format format{.codec = codec_of(codec), .clock_rate_hz = clock_rate_hz};
-        playout_.put({.sequence = sequence, .timestamp = timestamp, .payload = octets_of(payload)}, format, time_of(at_s));
+        const RtpPacket packet{.sequence = sequence, .timestamp = timestamp, .payload = octets_of(payload)};
+        if (const Codec known = codec_of(codec); known != Codec::red) {
+            return playout_.put(packet, {.codec = known, .clock_rate_hz = clock_rate_hz}, time_of(at_s));
+        }
+        const auto packets = red_.unwrap(packet);
+        if (!packets) return;
+        for (const RtpPacket& one : *packets) {
+            playout_.put(one, {.codec = Codec::opus, .clock_rate_hz = clock_rate_hz}, time_of(at_s));
+        }
     }
     std::pair<const char*, nb::bytes> get(double at_s, uint32_t duration_ms) {
         std::vector<int16_t> samples(size_t{rate_hz_} * duration_ms / 1000);
@@ -74,7 +81,7 @@ class TestedPlayout {
         result["packets_repeated"] = from.packets_repeated;
         result["packets_discarded"] = from.packets_discarded;
         result["packets_recovered_fec"] = from.packets_recovered_fec;
-        result["packets_recovered_red"] = from.packets_recovered_red;
+        result["packets_recovered_red"] = red_.recovered();
         result["samples_played"] = from.samples_played;
         result["samples_concealed"] = from.samples_concealed;
         result["samples_inserted"] = from.samples_inserted;
@@ -84,6 +91,7 @@ class TestedPlayout {
 
    private:
     Playout playout_;
+    RedStream red_;
     uint32_t rate_hz_;
 };
 

@@ -19,7 +19,7 @@ from sdpserver.events import Subscription
 from sdpserver.media import MediaPlane
 from sdpserver.messages import CallOptions, IceCandidate, OfferRequest, OfferResponse
 from sdpserver.recording import RecordingFolder
-from sdpserver.sdp import NARROWBAND_HZ, WIDEBAND_CODECS, Codec, audio_codecs
+from sdpserver.sdp import COMFORT_NOISE, NARROWBAND_HZ, WIDEBAND_CODECS, Codec, audio_codecs
 from sdpserver.sip import SipEndpoint
 from sdpserver.sounds import Sounds
 from sdpserver.webrtc import WebRtcPlane, parse_offer
@@ -159,13 +159,14 @@ class Sessions:
 
         A wideband conference would rather have wideband codecs.
         """
+        noise = [COMFORT_NOISE] if self._config.media.comfort_noise else []
         if options.codecs:
-            return audio_codecs(options.codecs)
+            return audio_codecs(options.codecs) + noise
         codecs = self._config.media.codecs
         if destination.room is not None and self._config.conference.rate_hz > NARROWBAND_HZ:
             codecs = sorted(codecs, key=lambda name: name not in WIDEBAND_CODECS)
         trunk_codecs = destination.trunk.codecs if destination.trunk else []
-        return audio_codecs([*trunk_codecs, *codecs])
+        return audio_codecs([*trunk_codecs, *codecs]) + noise
 
     def _refuse_if_full(self) -> None:
         if self._draining:

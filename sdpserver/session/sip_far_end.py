@@ -13,7 +13,7 @@ from sdpserver.dtmf import DtmfMethod, DtmfOrder, Press, choose_method
 from sdpserver.errors import Conflict
 from sdpserver.media import LegEvent, MediaLeg, MediaPlane
 from sdpserver.messages import CallOptions
-from sdpserver.sdp import Codec, Direction, audio_codecs, with_telephone_events
+from sdpserver.sdp import Codec, Direction, audio_codecs, with_comfort_noise, with_telephone_events
 from sdpserver.sip import LocalAudio, RemoteAudio, SipCall, SipEndpoint, SipEvent, SipEventType, SrtpKeys
 from sdpserver.tones import SILENCE, Tone, progress_tones
 from sdpserver.webrtc import WebRtcLeg
@@ -60,6 +60,8 @@ class SipFarEnd(FarEnd):
             self._codecs = offered_codecs(self._trunk.codecs or config.media.codecs, leg.codecs)
             if self._trunk.dtmf == DtmfMethod.RFC4733.value:
                 self._codecs = with_telephone_events(self._codecs)
+            if config.media.comfort_noise:
+                self._codecs = with_comfort_noise(self._codecs)
             if config.media.dtmf_inband_detection or self._trunk.dtmf == DtmfMethod.INBAND.value:
                 self.rtp.detect_inband_presses(True)
             self.rtp.set_codecs(self._codecs)

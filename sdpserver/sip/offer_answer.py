@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..errors import BadRequest
-from ..sdp import DEFAULT_PTIME_MS, TELEPHONE_EVENT, Codec, Direction, check_limits, milliseconds, packet_time_ms
+from ..sdp import DEFAULT_PTIME_MS, Codec, Direction, check_limits, milliseconds, packet_time_ms
 from . import sdes
 from .sdes import Crypto, SrtpKeys, SrtpUse
 
@@ -341,10 +341,11 @@ def _audio(
 
 
 def negotiate(ours: Sequence[Codec], formats: Sequence[Format]) -> list[Codec]:
-    """What both sides speak, in the peer's order, telephone-events last; empty without a common audio codec.
+    """What both sides speak, in the peer's order, telephone-events and comfort noise last; empty without a common audio
+    codec.
 
-    `payload_type` stays ours, `send_payload_type` is the peer's. Only telephone-events with the clock rate of a common
-    codec count (RFC 4733 section 2.1).
+    `payload_type` stays ours, `send_payload_type` is the peer's. Only telephone-events and comfort noise with the clock
+    rate of a common codec count (RFC 4733 section 2.1, RFC 3389 section 4).
     """
     common = [
         replace(codec, send_payload_type=form.payload_type, remote_fmtp=form.fmtp)
@@ -352,10 +353,10 @@ def negotiate(ours: Sequence[Codec], formats: Sequence[Format]) -> list[Codec]:
         for codec in ours
         if form.fits(codec)
     ]
-    audio = _unique([codec for codec in common if codec.name != TELEPHONE_EVENT])
+    audio = _unique([codec for codec in common if codec.is_speech])
     rates = {codec.clock_rate_hz for codec in audio}
-    events = _unique([codec for codec in common if codec.name == TELEPHONE_EVENT and codec.clock_rate_hz in rates])
-    return [*audio, *events]
+    others = _unique([codec for codec in common if not codec.is_speech and codec.clock_rate_hz in rates])
+    return [*audio, *others]
 
 
 def _unique(codecs: Sequence[Codec]) -> list[Codec]:
@@ -456,7 +457,7 @@ def _common(local: LocalAudio, section: MediaSection) -> list[Codec]:
 
 def _answered(common: Sequence[Codec], previous: RemoteAudio | None) -> list[Codec]:
     """One audio codec and its telephone-event, numbered as the offerer has them."""
-    audio = [codec for codec in common if not codec.is_telephone_event]
+    audio = [codec for codec in common if codec.is_speech]
     in_use = previous.codecs[0].name if previous is not None and previous.codecs else ""
     codec = next((codec for codec in audio if codec.name == in_use), audio[0])
     events = [e for e in common if e.is_telephone_event and e.clock_rate_hz == codec.clock_rate_hz]

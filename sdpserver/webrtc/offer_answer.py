@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 
 from sdpserver.errors import BadRequest
 from sdpserver.sdp import (
+    CN,
     DEFAULT_PTIME_MS,
     MAX_PTIME_MS,
+    REDUNDANT_OPUS,
     TELEPHONE_EVENTS,
     Codec,
     Direction,
@@ -121,7 +123,7 @@ def negotiate(offer: Offer, codecs: Sequence[Codec], wanted: Direction = Directi
 
 
 def _ptime_ms(section: Section, codecs: Sequence[Codec]) -> int:
-    first = codecs[0]
+    first = next(codec for codec in codecs if codec.is_speech)
     shortest_ms = OpusReceiver.parse(first.remote_fmtp).min_ptime_ms if first.name == "opus" else 0
     return packet_time_ms(wanted_ms=section.ptime_ms, shortest_ms=shortest_ms, longest_ms=section.max_ptime_ms)
 
@@ -143,7 +145,10 @@ def _bundle_of(offer: Offer, index: int) -> set[tuple[str, ...]]:
 
 
 def _common(section: Section, liked: Sequence[Codec]) -> list[Codec]:
-    """Ours that the section has too, with its payload types, and a telephone-event for each clock rate."""
+    """Ours that the section has too, with its payload types; then a telephone-event for each clock rate, comfort noise.
+
+    Redundant audio is taken where Opus is, and stays before or behind it, as the offerer would rather send.
+    """
 
     def offered(codec: Codec) -> Codec | None:
         wanted = (codec.name.lower(), codec.clock_rate_hz, codec.channels)
@@ -152,10 +157,26 @@ def _common(section: Section, liked: Sequence[Codec]) -> list[Codec]:
                 return replace(codec.with_payload_type(other.payload_type), remote_fmtp=other.remote_fmtp)
         return None
 
-    common = [found for codec in liked if not codec.is_telephone_event and (found := offered(codec))]
+    common = [found for codec in liked if codec.is_speech and (found := offered(codec))]
     rates = dict.fromkeys(codec.clock_rate_hz for codec in common)
     events = [found for rate in rates if (event := TELEPHONE_EVENTS.get(rate)) and (found := offered(event))]
-    return common + events
+    noise = [
+        found for codec in liked if codec.name == CN and codec.clock_rate_hz in rates and (found := offered(codec))
+    ]
+    return _with_redundancy(common, section, offered(REDUNDANT_OPUS)) + events + noise
+
+
+def _with_redundancy(codecs: list[Codec], section: Section, red: Codec | None) -> list[Codec]:
+    at = next((index for index, codec in enumerate(codecs) if codec.name == "opus"), None)
+    if red is None or at is None:
+        return codecs
+    opus = codecs[at]
+    if any(part.strip() != str(opus.payload_type) for part in red.remote_fmtp.split("/")):
+        return codecs  # of something else, or of several
+    offered = [codec.payload_type for codec in section.codecs]
+    preferred = offered.index(red.payload_type) < offered.index(opus.payload_type)
+    red = replace(red, fmtp=f"{opus.payload_type}/{opus.payload_type}")
+    return [*codecs[:at], *((red, opus) if preferred else (opus, red)), *codecs[at + 1 :]]
 
 
 # -- writing

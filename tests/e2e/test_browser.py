@@ -10,7 +10,7 @@ import pytest
 from peers import audio
 from peers.asterisk import Asterisk
 from peers.chromium import MICROPHONE_HZ, Caller, caller
-from peers.server import ServerProcess
+from peers.server import ServerProcess, running
 from playwright.async_api import Browser
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -57,6 +57,44 @@ async def test_browser_and_pbx_hear_the_voice_when_the_pbx_echoes(
         audio.check_tone(*there, MICROPHONE_HZ, min_duration_s=1.2)
         assert (await page.state())["codec"] == f"audio/{codec}"
         await page.hang_up()
+
+
+async def test_redundant_audio_of_the_browser_reaches_the_pbx(
+    chromium: Browser, gateway: ServerProcess, asterisk: Asterisk
+) -> None:
+    async with caller(chromium, gateway.url) as page:
+        channel = await dial(page, asterisk, "600", codec="red opus", trunk="ulaw")
+        await page.wait_tone(MICROPHONE_HZ)
+        recording = asterisk.record(channel)
+        pcm, rate = await page.listen(1.5)
+        there = await to_thread(recording.stop)
+        audio.check_tone(pcm, rate, MICROPHONE_HZ, min_duration_s=1.4)
+        audio.check_tone(*there, MICROPHONE_HZ, min_duration_s=1.2)
+        assert (await page.state())["codec"] == "audio/opus"
+        media = gateway.session(page.answer["session_id"])["webrtc"]["media"]
+        assert (media["codec_received"], media["dropped_malformed"], media["dropped_payload_type"]) == ("red", 0, 0)
+        await page.hang_up()
+
+
+async def test_the_browsers_comfort_noise_is_heard_as_noise(chromium: Browser) -> None:
+    """Chromium sends PCMU with RFC 3389 when it is answered so; here it is echoed, so that it hears its own."""
+    with running(ServerProcess({"media": {"comfort_noise": True}})) as server:
+        async with caller(chromium, server.url) as page:
+            await page.call("echo", codec="PCMU CN")
+            await page.wait_tone(MICROPHONE_HZ)
+            await page.mute(True)
+            await page.listen(0.5)
+            before = server.session(page.answer["session_id"])["webrtc"]["media"]
+            pcm, rate = await page.listen(1.0)
+            after = server.session(page.answer["session_id"])["webrtc"]["media"]
+            assert after["packets_received"] - before["packets_received"] < 25  # of 50 a second
+            assert after["dropped_payload_type"] == 0
+            assert audio.level_dbfs(pcm) < -40
+            await page.mute(False)
+            await page.wait_tone(MICROPHONE_HZ)
+            pcm, rate = await page.listen(1.0)
+            audio.check_tone(pcm, rate, MICROPHONE_HZ, min_duration_s=0.9)
+            await page.hang_up()
 
 
 @pytest.mark.parametrize(("codec", "trunk"), every_pair)

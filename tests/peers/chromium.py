@@ -75,7 +75,10 @@ class Caller:
         await self.page.goto(f"{self.url}/{PAGE}")
 
     async def call(self, to: str | None = None, *, codec: str | None = None, **call: Any) -> dict[str, Any]:
-        """Offer, answer, connected. The page's own times in ms: `connected_ms`, from the POST."""
+        """Offer, answer, connected. The page's own times in ms: `connected_ms`, from the POST.
+
+        :param codec: what is offered beside telephone-event, several in the order of preference: "red opus".
+        """
         if to is not None:
             call["to"] = to
         self.answer = await self.page.evaluate("options => call(options)", {"codec": codec, "body": {"call": call}})

@@ -61,9 +61,10 @@ async function connect(codec) {
   sender = pc.addTrack(microphone.getAudioTracks()[0], microphone);
   transceiver = pc.getTransceivers()[0];
   if (codec) {
-    const wanted = RTCRtpReceiver.getCapabilities('audio').codecs.filter(({mimeType}) =>
-      [`audio/${codec}`, 'audio/telephone-event'].map(name => name.toLowerCase()).includes(mimeType.toLowerCase()));
-    transceiver.setCodecPreferences(wanted);
+    const known = RTCRtpReceiver.getCapabilities('audio').codecs;
+    const wanted = [...codec.split(' '), 'telephone-event'].map(name => `audio/${name}`.toLowerCase());
+    transceiver.setCodecPreferences(
+      wanted.flatMap(name => known.filter(({mimeType}) => mimeType.toLowerCase() === name)));
   }
   channel = pc.createDataChannel('events');
   channel.onmessage = ({data}) => events.push({...JSON.parse(data), came: performance.now()});

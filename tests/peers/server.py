@@ -153,6 +153,12 @@ class ServerProcess:
         found: list[dict[str, Any]] = answer["sessions"] if isinstance(answer, dict) else answer
         return found
 
+    def session(self, session_id: str) -> dict[str, Any]:
+        """GET /webrtc/sessions/{id}."""
+        answer = httpx.get(f"{self.url}/webrtc/sessions/{session_id}", timeout=5, trust_env=False)
+        found: dict[str, Any] = answer.raise_for_status().json()
+        return found
+
     def open_sessions(self) -> list[str]:
         """The ids of those that are not closed; a closed one is listed for `linger_s`."""
         return [session["session_id"] for session in self.sessions() if session["state"] != "closed"]

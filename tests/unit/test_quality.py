@@ -83,6 +83,10 @@ def stats(**changed: Any) -> LegStats:
         "remote_jitter_ms": 2.0,
         "remote_fraction_lost": 0.0,
         "reports_received": 12,
+        "playout_delay_ms": 0.0,
+        "packets_late": 0,
+        "packets_recovered": 0,
+        "concealed_ms": 0.0,
         "round_trip_ms": 30.0,
         "codec_received": "PCMU",
         "codec_sent": "PCMA",
@@ -102,6 +106,10 @@ def test_a_clean_leg() -> None:
             "lost": 0,
             "loss_fraction": 0.0,
             "jitter_ms": 1.0,
+            "late": 0,
+            "recovered": 0,
+            "playout_delay_ms": None,
+            "concealed_ms": 0,
             "bursts": 0,
             "burst_density": 0.0,
             "burst_duration_ms": 0,
@@ -157,6 +165,29 @@ def test_what_never_came_counts_as_lost() -> None:
     received = LegQuality().describe(stats(packets_received=500, packets_unseen=500))["received"]
     assert (received["lost"], received["loss_fraction"]) == (500, 0.5)
     assert received["mos"] < 2
+
+
+def test_what_was_recovered_is_not_missing_and_what_came_late_is() -> None:
+    lost = {"packets_received": 2850, "packets_lost": 150, "loss_runs": 143, "loss_runs_lost": 150}
+    plain, whole, late = (
+        LegQuality().describe(stats(**lost, **more))["received"]
+        for more in ({}, {"packets_recovered": 150}, {"packets_late": 150})
+    )
+    assert plain["loss_fraction"] == whole["loss_fraction"] == late["loss_fraction"] == 0.05
+    assert whole["mos"] == LegQuality().describe(stats())["received"]["mos"]
+    assert late["mos"] < plain["mos"] - 0.3
+
+
+def test_the_delay_of_our_own_jitter_buffer_counts_instead_of_an_assumed_one() -> None:
+    def received(**changed: float) -> dict[str, Any]:
+        found: dict[str, Any] = LegQuality().describe(stats(round_trip_ms=200.0, **changed))["received"]
+        return found
+
+    assert received()["playout_delay_ms"] is None
+    assert received(playout_delay_ms=20.0)["r_factor"] == received()["r_factor"]  # a packet, at 1 ms of jitter
+    assert received(playout_delay_ms=200.04)["playout_delay_ms"] == 200.0
+    assert received(playout_delay_ms=200.0)["mos"] < received(playout_delay_ms=60.0)["mos"] - 0.3
+    assert received(concealed_ms=1234.5)["concealed_ms"] == 1234
 
 
 def test_repeated_packets_are_no_negative_loss() -> None:

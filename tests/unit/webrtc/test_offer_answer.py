@@ -4,7 +4,7 @@ import contextlib
 import gc
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from aiortc.sdp import SessionDescription
@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sdpserver.errors import BadRequest
-from sdpserver.sdp import Direction, audio_codecs
+from sdpserver.sdp import COMFORT_NOISE, Codec, Direction, audio_codecs
 from sdpserver.webrtc.offer import parse_offer
 from sdpserver.webrtc.offer_answer import LocalTransport, Negotiated, negotiate, write_answer
 
@@ -104,6 +104,40 @@ def test_our_order_of_codecs_with_the_offerers_payload_types(name: str) -> None:
     assert [(codec.name, codec.payload_type) for codec in codecs[:3]] == [("PCMU", 0), ("PCMA", 8), ("opus", opus)]
     events = {codec.clock_rate_hz: codec.payload_type for codec in codecs if codec.is_telephone_event}
     assert events == ({8000: 101} if "firefox" in name else {8000: 126, 48000: 110})
+
+
+def numbers(sdp: str, liked: Sequence[Codec] = LIKED) -> list[int]:
+    return [codec.payload_type for codec in negotiate(parse_offer(sdp), liked).codecs]
+
+
+def test_redundant_audio_stands_with_opus_as_the_offerer_has_it() -> None:
+    sdp = captured("chromium/audio")
+    assert re.search(r"^m=audio \d+ UDP/TLS/RTP/SAVPF 111 63 ", sdp, re.MULTILINE)
+    assert numbers(sdp) == [0, 8, 111, 63, 126, 110]
+    preferred = sdp.replace("SAVPF 111 63 ", "SAVPF 63 111 ")
+    assert numbers(preferred) == [0, 8, 63, 111, 126, 110]
+    assert numbers(preferred, audio_codecs(["opus"])) == [63, 111, 110]
+    text = write_answer(negotiate(parse_offer(preferred), audio_codecs(["opus"])), LOCAL, version=1)
+    assert "a=rtpmap:63 red/48000/2\r\na=fmtp:63 111/111\r\n" in text
+
+
+@pytest.mark.parametrize("fmtp", ["a=fmtp:63 111/0", "a=fmtp:63 9/9", "a=fmtp:63 none", "a=x:"])
+def test_redundant_audio_of_anything_but_opus_is_left_out(fmtp: str) -> None:
+    sdp = captured("chromium/audio").replace("a=fmtp:63 111/111", fmtp)
+    assert fmtp in sdp
+    assert 63 not in numbers(sdp)
+
+
+def test_redundant_audio_needs_opus() -> None:
+    assert numbers(captured("chromium/audio"), audio_codecs(["PCMU"])) == [0, 126]
+
+
+def test_comfort_noise_is_taken_if_we_would_and_a_codec_has_its_clock() -> None:
+    sdp = captured("chromium/audio")
+    assert "a=rtpmap:13 CN/8000" in sdp
+    assert 13 not in numbers(sdp)
+    assert numbers(sdp, [*LIKED, COMFORT_NOISE])[-1] == 13
+    assert 13 not in numbers(sdp, [*audio_codecs(["opus"]), COMFORT_NOISE])
 
 
 @pytest.mark.parametrize("browser", ["chromium", "firefox"])
