@@ -13,7 +13,6 @@ import pytest
 from peers import audio
 from peers.asterisk import Asterisk
 from peers.server import ServerProcess
-from peers.waiting import wait_until
 from playwright.async_api import Browser, Page
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +102,7 @@ def test_requests_from_node(gateway: ServerProcess) -> None:
 
 def test_what_can_be_done_to_a_call_from_node(gateway: ServerProcess, asterisk: Asterisk) -> None:
     gateway.add_sound("hello.wav", audio.sine(700, 10, 8000), 8000)
+    mark = asterisk.ami.mark()
     result = node(
         """
         const client = new WebRTCSDPClient(url);
@@ -129,7 +129,7 @@ def test_what_can_be_done_to_a_call_from_node(gateway: ServerProcess, asterisk: 
         url=gateway.url,
         offer=OFFER,
     )
-    wait_until(lambda: asterisk.database("test", "dtmf") == "2B*8", timeout_s=10, what="the PBX to have the keys")
+    assert asterisk.wait_digits(since=mark, timeout_s=8) == "2B*8"
     with httpx.Client(base_url=gateway.url, trust_env=False) as client:
         timeline = client.get(f"/webrtc/sessions/{result['session']}").json()["timeline"]
         client.post("/webrtc/close", json={"session_id": result["session"]})

@@ -86,17 +86,18 @@ def sound(gateway: ServerProcess) -> str:
 
 
 ANSWERED = CallOptions(to="605", wait_for="answer")
-"""605 of the PBX writes down the four keys that it is sent."""
+"""605 of the PBX reads four keys."""
 
 
 def test_a_blocking_client_does_to_a_call_what_can_be_done(
     gateway: ServerProcess, asterisk: Asterisk, sound: str
 ) -> None:
+    mark = asterisk.ami.mark()
     with WebRtcClient(gateway.url) as client:
         answer = client.send_offer(OFFER, call=ANSWERED)
         call_id = answer.call.call_id
         client.send_dtmf(call_id, "1A*9", duration_ms=60, gap_ms=60)
-        wait_until(lambda: asterisk.database("test", "dtmf") == "1A*9", timeout_s=10, what="the PBX to have the keys")
+        assert asterisk.wait_digits(since=mark, timeout_s=8) == "1A*9"
         client.play(call_id, sound, leg="sip", loop=True)
         client.stop_playing(call_id, leg="sip")
         started = client.record(call_id, tone=False)
@@ -119,16 +120,12 @@ def test_a_blocking_client_does_to_a_call_what_can_be_done(
 
 
 async def test_an_asyncio_client_does_so_too(gateway: ServerProcess, asterisk: Asterisk, sound: str) -> None:
+    mark = asterisk.ami.mark()
     async with AsyncWebRtcClient(gateway.url) as client:
         answer = await client.send_offer(OFFER, call=ANSWERED)
         call_id = answer.call.call_id
         await client.send_dtmf(call_id, "4711", method="rfc4733")
-        await asyncio.to_thread(
-            wait_until,
-            lambda: asterisk.database("test", "dtmf") == "4711",
-            timeout_s=10,
-            what="the PBX to have the keys",
-        )
+        assert await asyncio.to_thread(asterisk.wait_digits, since=mark, timeout_s=8) == "4711"
         await client.play(call_id, sound, leg="both")
         await client.stop_playing(call_id, leg="both")
         started = await client.record(call_id)
