@@ -27,7 +27,7 @@ class Segment:
     busiest_thread_percent: float  # of one core
     sent: int
     lost: int
-    delay_mean_us: tuple[float, float]
+    delay_p50_us: tuple[float, float]
     delay_p99_us: tuple[float, float]
     octets_to_srtp: float  # of payload, the mean of a packet
     generator_cpu_percent: float
@@ -84,11 +84,11 @@ class Result:
             "packets_sent": self.sent,
             "packets_lost": self.lost,
             "delay_to_srtp_us": {
-                "mean": self.median(lambda segment: segment.delay_mean_us[0]),
+                "p50": self.median(lambda segment: segment.delay_p50_us[0]),
                 "p99": self.median(lambda segment: segment.delay_p99_us[0]),
             },
             "delay_to_rtp_us": {
-                "mean": self.median(lambda segment: segment.delay_mean_us[1]),
+                "p50": self.median(lambda segment: segment.delay_p50_us[1]),
                 "p99": self.median(lambda segment: segment.delay_p99_us[1]),
             },
             "octets_to_srtp": self.median(lambda segment: segment.octets_to_srtp),
@@ -120,7 +120,7 @@ async def play(loadgen: Loadgen, *, group: str, pattern: Pattern, pid: int, call
         busiest_thread_percent=100 * max(threads) / took_s,
         sent=a["sent"] + b["sent"],
         lost=a["sent"] + b["sent"] - a["received"] - b["received"],
-        delay_mean_us=(a["delay_us"]["mean"], b["delay_us"]["mean"]),
+        delay_p50_us=(a["delay_us"]["p50"], b["delay_us"]["p50"]),
         delay_p99_us=(a["delay_us"]["p99"], b["delay_us"]["p99"]),
         octets_to_srtp=a["octets"] / max(a["received"], 1),
         generator_cpu_percent=100 * generator / took_s,

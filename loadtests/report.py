@@ -33,9 +33,9 @@ def _pairs(results: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str
 
 
 def _delay(result: dict[str, Any]) -> str:
-    """Mean and p99 of both directions in ms."""
+    """Median and p99 of both directions in ms."""
     to_srtp, to_rtp = result["delay_to_srtp_us"], result["delay_to_rtp_us"]
-    return " / ".join(f"{way['mean'] / 1000:.2f}, {way['p99'] / 1000:.2f}" for way in (to_srtp, to_rtp))
+    return " / ".join(f"{way['p50'] / 1000:.2f}, {way['p99'] / 1000:.2f}" for way in (to_srtp, to_rtp))
 
 
 def _loss(result: dict[str, Any]) -> str:
@@ -72,7 +72,7 @@ def live_calls(results: list[dict[str, Any]]) -> str:
         "rtpengine",
         "ratio",
         "MB per call, ours / rtpengine",
-        "delay in ms: mean, p99 to SRTP / to RTP",
+        "delay in ms: median, p99 to SRTP / to RTP",
         "rtpengine's delay",
         "lost, ours / rtpengine",
     ]

@@ -121,7 +121,7 @@ async def test_an_open_load_starts_every_job_at_its_time() -> None:
 
 def test_the_report_pairs_the_servers_and_says_what_was_missed() -> None:
     def result(server: str, cpu: float) -> dict[str, Any]:
-        delay = {"mean": 500.0, "p99": 1000.0}
+        delay = {"p50": 500.0, "p99": 1000.0}
         return {
             "server": server,
             "calls": 200,
@@ -154,7 +154,7 @@ def test_the_cpu_of_a_case_is_that_of_the_stretches_without_loss() -> None:
             busiest_thread_percent=cpu,
             sent=10,
             lost=lost,
-            delay_mean_us=delays,
+            delay_p50_us=delays,
             delay_p99_us=delays,
             octets_to_srtp=160,
             generator_cpu_percent=0,
@@ -246,6 +246,7 @@ def step(**changes: Any) -> growth.Step:
         "busiest_thread_percent": 20,
         "mb_per_call": 0.25,
         "lost_share": 0,
+        "delay_p50_us": 1000,
         "delay_p99_us": 2000,
         "generator_cpu_percent": 30,
         "generator_late_p99_us": 200,
@@ -259,7 +260,8 @@ def step(**changes: Any) -> growth.Step:
         ({}, ""),
         ({"lost_share": 0.0011}, "0.11 % of the packets lost"),
         ({"delay_p99_us": 21_000}, "p99 of the delay 21 ms"),
-        ({"delay_p99_us": 21_000, "kind": "transcode"}, ""),
+        ({"delay_p99_us": 200_000, "kind": "transcode"}, ""),
+        ({"delay_p50_us": 151_000, "kind": "transcode"}, "median of the delay 151 ms"),
         ({"generator_late_p99_us": 6000}, "the generator 6 ms late"),
     ],
 )
