@@ -28,12 +28,6 @@ UringLoop::UringLoop(TimeNs gather, WorkerContext& context, WorkerCounters& coun
       memory_((kSlots + 1) * kSlot) {
     layout_.msg_namelen = kName;
     layout_.msg_controllen = kControl;
-    for (size_t i = 0; i < kSlots; ++i) {
-        vectors_[i] = {memory_.data() + i * kSlot, 0};
-        headers_[i].msg_iov = &vectors_[i];
-        headers_[i].msg_iovlen = 1;
-        headers_[i].msg_name = &addresses_[i];
-    }
 }
 
 void UringLoop::add(Armed armed) {
@@ -132,10 +126,11 @@ void UringLoop::push(const UdpSocket& socket, const SocketAddress& to, size_t le
         dropped->add(1);
         return;
     }
-    vectors_[used_].iov_len = length;
-    headers_[used_].msg_namelen = to.write(socket.family(), addresses_[used_]);
+    sockaddr_storage& address = addresses_[used_];
+    const socklen_t address_length = to.write(socket.family(), address);
     // Not waiting for room, it is done when the call that submits it returns, and its slot is free.
-    io_uring_prep_sendmsg(entry, socket.fd(), &headers_[used_], MSG_DONTWAIT);
+    io_uring_prep_send(entry, socket.fd(), memory_.data() + used_ * kSlot, length, MSG_DONTWAIT);
+    io_uring_prep_send_set_addr(entry, reinterpret_cast<const sockaddr*>(&address), static_cast<uint16_t>(address_length));
     entry->flags |= IOSQE_CQE_SKIP_SUCCESS;
     entry->user_data = tag(Kind::sent, dropped);
     ++used_;

@@ -88,8 +88,6 @@ class UringLoop final : public PacketLoop, private SendQueue {
     msghdr layout_{};  // of a buffer: what stands before the datagram
 
     std::vector<uint8_t> memory_;
-    std::array<msghdr, kSlots> headers_{};
-    std::array<iovec, kSlots> vectors_{};
     std::array<sockaddr_storage, kSlots> addresses_{};
     unsigned used_ = 0;
 };
