@@ -121,6 +121,7 @@ class Trunk(Section, frozen=True):
     rtp_learning: Literal["sdp", "first_packet"] = "sdp"
     tones: str = ""
     max_calls: int = 0
+    options_interval_s: int = 60
 
 
 class Routing(Section, frozen=True):

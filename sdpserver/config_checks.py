@@ -295,6 +295,8 @@ def _trunk(config: Config, trunk: Trunk) -> Iterator[tuple[str, str]]:
     yield from ((str(path[-1]), text) for path, text in _country(("tones",), trunk.tones))
     if trunk.max_calls < 0:
         yield "max_calls", f"must be 0 (no limit) or more, not {trunk.max_calls}"
+    if trunk.options_interval_s < 0:
+        yield "options_interval_s", f"must be 0 (never) or more, not {trunk.options_interval_s}"
 
 
 def _routes(config: Config) -> Iterator[Finding]:

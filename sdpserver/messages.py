@@ -231,6 +231,15 @@ class RoomList(Response):
     rooms: list[dict[str, Any]]
 
 
+class TrunkList(Response):
+    """GET /api/genesys/status: every trunk, in the order of the configuration.
+
+    `connected`: it answered the last OPTIONS; null while that is not known.
+    """
+
+    trunks: list[dict[str, Any]]
+
+
 class IceServerInfo(Response, omit_defaults=True):
     """An entry of `RTCConfiguration.iceServers`."""
 

@@ -94,6 +94,7 @@ _ROUTES: tuple[tuple[str, str, str, Any, Any, tuple[int, ...]], ...] = (
         messages.CallStatus,
         (400, 401, 404, 409, *_BODY),
     ),
+    ("/api/genesys/status", "get", "Every trunk: whether it answers, where it is", None, messages.TrunkList, (401,)),
     ("/api/rooms", "get", "Conferences", None, messages.RoomList, (401,)),
     ("/api/rooms/{room}", "get", "One conference: its members and who talks", None, dict[str, Any], (401, 404)),
     *(

@@ -68,6 +68,10 @@ class Sessions:
 
     # -- requests
 
+    def trunks(self) -> list[dict[str, Any]]:
+        """The state of every trunk, as `SipEndpoint.trunk_status` has it."""
+        return self._sip.trunks_status() if self._sip is not None else []
+
     async def offer(self, request: OfferRequest, *, owner: str) -> OfferResponse:
         """A new session, or a new offer for the one that `session_id` and `resume_token` name.
 

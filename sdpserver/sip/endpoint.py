@@ -12,6 +12,7 @@ import os
 import secrets
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from .offer_answer import LocalAudio
 from .pjlog import QUIET, VERBOSE
 from .reasons import INTERNAL_ERROR, SHUTDOWN, TRUNK_UNREACHABLE
 from .resolve import Resolved, resolve
-from .stack import Registration, Stack, TrunkAccount
+from .stack import OptionsAnswer, Registration, Stack, TrunkAccount
 from .thread import SipThread
 
 log = structlog.get_logger(__name__)
@@ -40,7 +41,7 @@ ENDING_CALLS = 500
 
 
 class _TrunkState:
-    """A trunk, where it is now, and what its last REGISTER brought."""
+    """A trunk, where it is now, and what its last REGISTER and OPTIONS brought."""
 
     def __init__(self, config: Trunk) -> None:
         self.config = config
@@ -50,11 +51,21 @@ class _TrunkState:
         self.allowed: frozenset[str] = frozenset(config.allow_ips)
         self.error = ""
         self.registration: Registration | None = None
+        self.is_options_pending = False
+        self.options_answer: OptionsAnswer | None = None
+        self.options_answered_at: datetime | None = None
         self.calls = 0
 
     @property
     def can_move(self) -> bool:
         return not self.hop.is_address
+
+    @property
+    def is_connected(self) -> bool | None:
+        """Whether it answered the last OPTIONS; None: not known."""
+        if self.resolved is None:
+            return False
+        return self.options_answer.is_from_peer if self.options_answer is not None else None
 
 
 def _password(trunk: Trunk) -> str:
@@ -74,6 +85,19 @@ def _password(trunk: Trunk) -> str:
     return trunk.password
 
 
+def _options_status(trunk: _TrunkState) -> dict[str, Any] | None:
+    """The last OPTIONS that is over. Status 0 or one of pjsip's own (408, 503) where no answer came."""
+    answer, answered_at = trunk.options_answer, trunk.options_answered_at
+    if answer is None or answered_at is None:
+        return None
+    return {
+        "answered": answer.is_from_peer,
+        "sip_status": answer.status,
+        "sip_reason": answer.phrase,
+        "at": answered_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    }
+
+
 class SipEndpoint:
     """Trunks and the calls over them. One in a process, since pjsip allows no more."""
 
@@ -90,7 +114,7 @@ class SipEndpoint:
         self._calls: dict[str, SipCall] = {}
         self._thread: SipThread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._keepers: list[asyncio.Task[None]] = []
         self.ports: dict[Transport, int] = {}
 
     # -- life
@@ -115,7 +139,12 @@ class SipEndpoint:
             await self.stop(0.0)
             raise
         if any(trunk.can_move for trunk in self._trunks.values()):
-            self._keeper = asyncio.create_task(self._keep_finding(), name="sip trunk addresses")
+            self._keepers.append(asyncio.create_task(self._keep_finding(), name="sip trunk addresses"))
+        self._keepers += [
+            asyncio.create_task(self._keep_asking(trunk), name=f"sip OPTIONS to {trunk.config.name}")
+            for trunk in self._trunks.values()
+            if trunk.config.options_interval_s > 0
+        ]
 
     def _make_stack(self, soon: Callable[[Callable[[], None]], None]) -> Stack:
         debug = self._config.log.level == "debug"
@@ -125,15 +154,16 @@ class SipEndpoint:
             max_calls=self._config.session.max_sessions + ENDING_CALLS,
             log_level=VERBOSE if debug else QUIET,
             on_registration=lambda registration: self._to_loop(self._on_registration, registration),
+            on_options_answer=lambda answer: self._to_loop(self._on_options_answer, answer),
             soon=soon,
         )
 
     async def stop(self, timeout_s: float = 3.0) -> None:
         """BYE or CANCEL all calls, unregister, end the thread; done within about `timeout_s`. Idempotent."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
-            self._keeper = None
+        keepers, self._keepers = self._keepers, []
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.gather(*keepers, return_exceptions=True)
         thread, self._thread = self._thread, None
         if thread is None:
             return
@@ -199,7 +229,8 @@ class SipEndpoint:
         return TrunkAccount(
             name=config.name,
             id_uri=f"sip:{user}@{address.from_domain(config)}",
-            registrar_uri=f"sip:{server}{parameter}" if config.register else "",
+            server_uri=f"sip:{server}{parameter}",
+            register=config.register,
             username=config.username,
             password=trunk.password,
             proxies=tuple(proxies),
@@ -218,20 +249,48 @@ class SipEndpoint:
                 "trunk not registered", trunk=registration.trunk, status=registration.status, text=registration.phrase
             )
 
+    async def _keep_asking(self, trunk: _TrunkState) -> None:
+        while True:
+            if trunk.resolved is not None and not trunk.is_options_pending and self._thread is not None:
+                trunk.is_options_pending = True
+                self._thread.post(lambda stack: stack.send_options(trunk.config.name))
+            await asyncio.sleep(trunk.config.options_interval_s)
+
+    def _on_options_answer(self, answer: OptionsAnswer) -> None:
+        trunk = self._trunks[answer.trunk]
+        before = trunk.is_connected
+        trunk.options_answer, trunk.options_answered_at = answer, datetime.now(UTC)
+        trunk.is_options_pending = False
+        if self._thread is None or answer.is_from_peer == before:
+            return
+        if answer.is_from_peer:
+            log.info("trunk answers", trunk=answer.trunk, status=answer.status, text=answer.phrase)
+        else:
+            log.warning("trunk does not answer", trunk=answer.trunk, status=answer.status, text=answer.phrase)
+
+    def trunks_status(self) -> list[dict[str, Any]]:
+        """`trunk_status` of all, in the order of the configuration."""
+        return [self.trunk_status(name) for name in self._trunks]
+
     def trunk_status(self, name: str) -> dict[str, Any]:
-        """Where the trunk is, what its last REGISTER brought, and its calls.
+        """Where the trunk is, what its last REGISTER and OPTIONS brought, and its calls.
+
+        `connected` is None as long as that is not known.
 
         :raises KeyError: no such trunk.
         """
         trunk = self._trunks[name]
         registration = trunk.registration
         return {
+            "name": name,
+            "connected": trunk.is_connected,
             "server": trunk.config.server,
             "address": trunk.resolved.addresses[0] if trunk.resolved else None,
             "error": trunk.error or None,
             "registered": registration is not None and registration.expires_s > 0,
             "sip_status": registration.status if registration else 0,
             "sip_reason": registration.phrase if registration else "",
+            "last_options": _options_status(trunk),
             "calls": trunk.calls,
         }
 

@@ -17,6 +17,7 @@ import structlog
 
 from ..config import Sip, Transport
 from ..errors import ConfigError, Unavailable
+from . import message
 from .address import ip_or_none
 from .dialog import FORBIDDEN, Dialog, Invite, RefusedCall, guarded
 from .events import SipEvent, SipEventType
@@ -39,7 +40,8 @@ class TrunkAccount:
 
     name: str
     id_uri: str
-    registrar_uri: str
+    server_uri: str
+    register: bool
     username: str
     password: str
     proxies: tuple[str, ...]
@@ -58,6 +60,16 @@ class Registration:
     status: int
     phrase: str
     expires_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class OptionsAnswer:
+    """The outcome of an OPTIONS. Any answer of the peer's is a sign of life, whatever its status."""
+
+    trunk: str
+    is_from_peer: bool
+    status: int
+    phrase: str
 
 
 class _Endpoint(pj.Endpoint):  # type: ignore[misc]
@@ -104,11 +116,35 @@ class _RefusingAccount(pj.Account):  # type: ignore[misc]
 class _TrunkAccount(pj.Account):  # type: ignore[misc]
     """A trunk. Incoming requests never get here (`_Endpoint.onSelectAccount`)."""
 
-    def __init__(self, name: str, on_registration: Callable[[Registration], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        on_registration: Callable[[Registration], None],
+        on_options_answer: Callable[[OptionsAnswer], None],
+    ) -> None:
         super().__init__()
         self._name = name
         self._on_registration = on_registration
+        self._on_options_answer = on_options_answer
         self.registered = False
+        self.server_uri = ""
+
+    def send_options(self) -> None:
+        request = pj.SendRequestParam()
+        request.method = "OPTIONS"
+        request.txOption.targetUri = self.server_uri
+        try:
+            self.sendRequest(request)
+        except pj.Error as exc:
+            self._on_options_answer(OptionsAnswer(self._name, False, 0, str(exc.reason)))
+
+    @guarded
+    def onSendRequest(self, prm: Any) -> None:
+        event = prm.e.body.tsxState
+        is_from_peer = prm.e.type == pj.PJSIP_EVENT_TSX_STATE and event.type == pj.PJSIP_EVENT_RX_MSG
+        transaction = event.tsx
+        phrase = message.printable(transaction.statusText)
+        self._on_options_answer(OptionsAnswer(self._name, is_from_peer, transaction.statusCode, phrase))
 
     @guarded
     def onRegState(self, prm: Any) -> None:
@@ -128,6 +164,7 @@ class Stack:
         max_calls: int,
         log_level: int,
         on_registration: Callable[[Registration], None],
+        on_options_answer: Callable[[OptionsAnswer], None],
         soon: Callable[[Callable[[], None]], None],
     ) -> None:
         """Open the transports.
@@ -137,6 +174,7 @@ class Stack:
         self._sip = sip
         self.soon = soon
         self._on_registration = on_registration
+        self._on_options_answer = on_options_answer
         self._dialogs: dict[str, Dialog] = {}
         self._redials: dict[str, Callable[[SipEvent], None]] = {}
         self._buried: list[Any] = []
@@ -267,18 +305,23 @@ class Stack:
             config.sipConfig.proxies.append(proxy)
         if trunk.username:
             config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", trunk.username, 0, trunk.password))
-        config.regConfig.registrarUri = trunk.registrar_uri
-        config.regConfig.registerOnAdd = bool(trunk.registrar_uri)
+        config.regConfig.registrarUri = trunk.server_uri if trunk.register else ""
+        config.regConfig.registerOnAdd = trunk.register
         config.regConfig.timeoutSec = 300
         config.regConfig.firstRetryIntervalSec = 2
         config.regConfig.retryIntervalSec = 30
         account = self._accounts.get(trunk.name)
         if account is None:
-            account = _TrunkAccount(trunk.name, self._on_registration)
+            account = _TrunkAccount(trunk.name, self._on_registration, self._on_options_answer)
             account.create(config)
             self._accounts[trunk.name] = account
         else:
             account.modify(config)
+        account.server_uri = trunk.server_uri
+
+    def send_options(self, trunk: str) -> None:
+        """Ask a trunk whether it is there (RFC 3261 section 11); an `OptionsAnswer` follows within 32 s."""
+        self._accounts[trunk].send_options()
 
     def trunk_of(self, source: str) -> str | None:
         """The trunk that a request came from, by its address and port."""

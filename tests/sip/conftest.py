@@ -74,12 +74,13 @@ class Caller:
 async def running_caller(
     server: str, *, sip: Mapping[str, Any] | None = None, log: Log | None = None, **trunk: Any
 ) -> AsyncIterator[Caller]:
-    """An endpoint on ports of its own with a trunk to `server`; stopped at the end."""
+    """An endpoint on ports of its own with a trunk to `server`, which gets no OPTIONS; stopped at the end."""
     sip_options: dict[str, Any] = {"bind": "127.0.0.1", "port": 0} | dict(sip or {})
+    trunk_options: dict[str, Any] = {"name": "peer", "server": server, "options_interval_s": 0} | trunk
     config = Config(
         sip=Sip(**sip_options),
         log=log or Log(),
-        trunks=[Trunk(**({"name": "peer", "server": server} | trunk))],
+        trunks=[Trunk(**trunk_options)],
     )
     endpoint = SipEndpoint(config)
     await endpoint.start()
