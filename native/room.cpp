@@ -85,7 +85,9 @@ void Room::send(Seat& listener, bool somebody_else_spoke) {
             });
         }
     }
-    const AudioFrame frame{.samples = mixer_.heard_by(listener.slot), .rate_hz = mixer_.rate_hz()};
+    const AudioFrame frame{.samples = mixer_.heard_by(listener.slot),
+                           .rate_hz = mixer_.rate_hz(),
+                           .kind = somebody_else_spoke ? AudioKind::speech : AudioKind::silence};
     if (leg != nullptr) {
         leg->send_audio(worker_.context(), id_, frame);
     } else {

@@ -77,6 +77,16 @@ def test_a_pause_is_told_by_its_level(plane: Plane, target: CodecEntry, ptime_ms
     assert all(0 < step < 8000 * PAUSE_S for step in steps)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_whoever_is_alone_in_a_room_is_told_of_silence(workers: int) -> None:
+    with Plane(workers=workers) as plane:
+        room = plane.engine.create_room(0, 8000)
+        alone = plane.rtp_leg([PCMU, COMFORT_NOISE], worker=workers - 1)
+        plane.engine.join_room(room, alone.leg)
+        heard = heard_until(alone, time.monotonic() + 1.0)
+        assert [(packet.payload_type, packet.payload) for packet in heard] == [(COMFORT_NOISE[2], b"\x7f")]
+
+
 def test_a_peer_without_it_hears_the_noise(plane: Plane) -> None:
     heard, _ = talk_pause_talk(plane, PCMU, 20, comfort_noise=False)
     assert {packet.payload_type for packet in heard} == {PCMU[2]}
