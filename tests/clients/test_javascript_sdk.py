@@ -56,7 +56,7 @@ def test_its_types_fit_a_strict_user(tmp_path: Path) -> None:
             session.addEventListener("closed", ({{ detail }}) => console.log(detail.toUpperCase()));
             session.addEventListener("event", ({{ detail }}) => console.log(detail.elapsed_ms.toFixed(1)));
             await session.connected;
-            session.sendDtmf("1");
+            await session.sendDtmf("1");
             await client.sendDtmf(session.call.call_id, "1", {{ method: "info", gapMs: 100 }});
             await client.play(session.call.call_id, "hello.wav", {{ leg: "both", loop: true }});
             const {{ path }} = await client.record(session.call.call_id, "start", {{ tone: true }});
@@ -201,7 +201,7 @@ async def test_a_session_connects_presses_keys_holds_and_closes(chromium: Browse
             const onEvent = ({ type }) => events.push(type);
             const session = await new WebRTCSDPClient().setupSession({ to: "echo", onEvent });
             await session.connected;
-            session.sendDtmf("12");
+            await session.sendDtmf("12");
             const renegotiated = new Promise((resolve) =>
                 session.addEventListener("event", ({ detail }) => detail.data.direction === "sendrecv" && resolve()));
             const holding = session.setDirection("inactive");

@@ -140,7 +140,7 @@ export interface Session extends EventTarget {
   negotiate(): Promise<void>;
   restartIce(): Promise<void>;
   setDirection(direction: RTCRtpTransceiverDirection): Promise<void>;
-  sendDtmf(digits: string, durationMs?: number): void;
+  sendDtmf(digits: string, durationMs?: number): Promise<void>;
   close(reason?: string): Promise<void>;
   addEventListener<K extends keyof SessionEventMap>(
     type: K,

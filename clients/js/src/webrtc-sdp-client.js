@@ -6,6 +6,7 @@
 
   const EVENTS_CHANNEL = "events";
   const RESTART_AFTER_MS = [0, 1000, 3000];
+  const DTMF_WAIT_MS = 500;
   const RECORD = {
     start: { record: true },
     pause: { record: true, pause: true },
@@ -350,11 +351,17 @@
       await this.negotiate();
     }
 
-    /** Press keys: digits, *, #, A-D; a comma waits two seconds. */
-    sendDtmf(digits, durationMs = 100) {
-      const sender = this.pc.getSenders().find(({ dtmf }) => dtmf);
-      if (!sender?.dtmf) throw new SdpServerError("this connection cannot send DTMF", { reason: "no_dtmf" });
-      sender.dtmf.insertDTMF(digits, durationMs);
+    /** Press keys: digits, *, #, A-D; a comma waits two seconds. Resolves when they are on their way. */
+    async sendDtmf(digits, durationMs = 100) {
+      const dtmf = this.pc.getSenders().find((sender) => sender.dtmf)?.dtmf;
+      // Chromium is connected a moment before it can send; Firefox does not tell.
+      for (let waited = 0; dtmf?.canInsertDTMF === false && waited < DTMF_WAIT_MS; waited += 10) {
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      if (!dtmf || dtmf.canInsertDTMF === false) {
+        throw new SdpServerError("this connection cannot send DTMF", { reason: "no_dtmf" });
+      }
+      dtmf.insertDTMF(digits, durationMs);
     }
 
     /** Hang up and close the connection. Idempotent. */
