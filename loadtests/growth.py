@@ -88,7 +88,7 @@ async def grow(
 ) -> dict[str, Any]:
     """Steps with spread arrivals until one of the limits is crossed; that last step is told apart.
 
-    :returns: `steps` that were carried, `limit` and `stopped_by` of the one that was not (or "").
+    :returns: `steps` that were carried; of the one that was not: `beyond`, `limit` and `stopped_by` (None, or "").
     """
     async with AsyncExitStack() as stack:
         loadgen = await stack.enter_async_context(await Loadgen.start())
@@ -108,6 +108,7 @@ async def grow(
                 return rtpengine.call(loadgen, group=GROUP, profile=profile, codec_a=codec_a)
 
         steps: list[Step] = []
+        beyond: Step | None = None
         limit = stopped_by = ""
         first_mb = 0.0
         for before, calls in itertools.pairwise([0, *sizes(largest)]):
@@ -129,6 +130,7 @@ async def grow(
             )
             progress(f"{server}, {calls} calls, {codec_a}: {step.cpu_percent_per_call:.3f} % of a core per call")
             if limit := step.limit():
+                beyond = step
                 stopped_by = step.stopped_by()
                 break
             steps.append(step)
@@ -137,7 +139,7 @@ async def grow(
             "codecs": f"{codec_a}-PCMU",
             "profile": profile,
             "steps": [asdict(step) for step in steps],
-            "failed_at": 0 if not limit else calls,
+            "beyond": asdict(beyond) if beyond else None,
             "limit": limit,
             "stopped_by": stopped_by,
         }

@@ -20,9 +20,17 @@ def _steps(top: float) -> list[float]:
     return [step * i for i in range(int(top / step) + 2)]
 
 
-def svg(lines: Mapping[str, Points], *, title: str, x_title: str, y_title: str) -> str:
-    """`lines`: (x, y) by name; x above 0, on a logarithmic axis, y from 0."""
-    points = [point for line in lines.values() for point in line]
+def svg(
+    lines: Mapping[str, Points],
+    beyond: Mapping[str, tuple[float, float]] | None = None,
+    *,
+    title: str,
+    x_title: str,
+    y_title: str,
+) -> str:
+    """`lines`: (x, y) by name; x above 0, on a logarithmic axis, y from 0. `beyond`: where it goes on to a ring."""
+    beyond = beyond or {}
+    points = [*(point for line in lines.values() for point in line), *beyond.values()]
     x_low, x_high = min(x for x, _ in points), max(x for x, _ in points)
     ticks = _steps(max(y for _, y in points))
     span = math.log10(x_high / x_low) or 1.0
@@ -55,5 +63,10 @@ def svg(lines: Mapping[str, Points], *, title: str, x_title: str, y_title: str) 
             f'points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in placed)}"/>'
         )
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in placed]
+        if name in beyond:
+            (x1, y1), (x2, y2) = placed[-1], place(*beyond[name])
+            stroke = f'stroke="{colour}" stroke-width="2"'
+            parts.append(f'<path d="M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}" {stroke} stroke-dasharray="3 3"/>')
+            parts.append(f'<circle cx="{x2:.1f}" cy="{y2:.1f}" r="4" fill="white" {stroke}/>')
         parts.append(f'<text x="{LEFT + 170 * i}" y="38" fill="{colour}">{escape(name)}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"

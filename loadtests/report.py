@@ -85,7 +85,8 @@ def growth(results: list[dict[str, Any]]) -> str:
     for result in results:
         if not result["steps"]:
             continue
-        last = result["steps"][-1]
+        last, beyond = result["steps"][-1], result["beyond"]
+        ended = f"{beyond['calls']} calls: {result['limit']}; {result['stopped_by']}" if beyond else ""
         rows.append(
             [
                 result["server"],
@@ -97,7 +98,7 @@ def growth(results: list[dict[str, Any]]) -> str:
                 ),
                 str(last["calls"]),
                 f"{last['mb_per_call']:.2f}",
-                f"{result['failed_at']} calls: {result['limit']}; {result['stopped_by']}" if result["limit"] else "",
+                ended,
                 f"{100 * CORES / last['cpu_percent_per_call']:.0f}",
             ]
         )
@@ -129,15 +130,19 @@ def sound(results: list[dict[str, Any]]) -> str:
 
 
 def growth_plot(results: list[dict[str, Any]]) -> str:
-    """SVG."""
-    lines = {
-        f"{result['server']}, {'relay' if result['codecs'] == 'PCMU-PCMU' else 'Opus'}": [
-            (step["calls"], step["cpu_percent_per_call"]) for step in result["steps"]
-        ]
+    """SVG. What was no longer carried is a ring at the end of its line."""
+
+    def point(step: dict[str, Any]) -> tuple[float, float]:
+        return step["calls"], step["cpu_percent_per_call"]
+
+    names = {
+        f"{result['server']}, {'relay' if result['codecs'] == 'PCMU-PCMU' else 'Opus'}": result
         for result in results
         if result["steps"]
     }
-    return plot.svg(lines, title="Cost of a call", x_title="calls at once", y_title="CPU per call, % of a core")
+    lines = {name: [point(step) for step in result["steps"]] for name, result in names.items()}
+    beyond = {name: point(result["beyond"]) for name, result in names.items() if result["beyond"]}
+    return plot.svg(lines, beyond, title="Cost of a call", x_title="calls at once", y_title="CPU per call, % of a core")
 
 
 def _times(figures: dict[str, Any]) -> str:

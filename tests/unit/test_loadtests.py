@@ -288,3 +288,14 @@ def test_a_picture_has_each_point_at_its_place() -> None:
     assert points[1][0] - points[0][0] == pytest.approx(points[2][0] - points[1][0], abs=0.2), "logarithmic"
     assert points[1][1] - points[0][1] == pytest.approx(points[2][1] - points[1][1], abs=0.2), "linear"
     assert "a & b" in [text.text for text in picture.findall(".//{*}text")]
+
+
+def test_what_was_not_carried_is_a_ring_at_the_end_of_its_line() -> None:
+    lines = {"a": [(1, 4.0), (10, 2.0)], "b": [(1, 1.0)]}
+    picture = ElementTree.fromstring(plot.svg(lines, {"a": (100, 8.0)}, title="t", x_title="x", y_title="y"))
+    *dots, ring = [c for c in picture.findall(".//{*}circle") if c.get("fill") != plot.COLOURS[1]]
+    assert len(dots) == 2
+    assert ring.get("fill") == "white"
+    x, y = (float(ring.get(name, "")) for name in ("cx", "cy"))
+    assert x == pytest.approx(plot.WIDTH - plot.RIGHT, abs=0.1)
+    assert all(y < float(dot.get("cy", "")) for dot in dots)
