@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -35,6 +35,11 @@ class SessionEvent:
             "elapsed_ms": round(self.elapsed_ms, 1),
             "data": dict(self.data),
         }
+
+    @classmethod
+    def from_json(cls, event: Mapping[str, Any]) -> SessionEvent:
+        """The inverse of `as_json`, to the millisecond."""
+        return cls(**{**event, "at": datetime.fromisoformat(event["at"])})
 
 
 class Subscription:
@@ -90,6 +95,14 @@ class EventLog:
         self._listeners: list[Callable[[SessionEvent], None]] = []
         self._first: dict[str, float] = {}
         self.closed = False
+
+    @classmethod
+    def ended(cls, events: Iterable[SessionEvent]) -> EventLog:
+        """One that has these events and gets no more."""
+        log = cls(clock=lambda: 0.0)
+        log._events.extend(events)
+        log.closed = True
+        return log
 
     def emit(self, type_: str, **data: Any) -> SessionEvent:
         """Append an event and hand it to all readers."""

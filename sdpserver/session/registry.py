@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hmac
 import secrets
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from sdpserver.webrtc import WebRtcPlane, parse_offer
 
 from . import routing
 from .conferences import Conferences
+from .ended import EndedSession
 from .far_ends import create_far_end
 from .playback import PlaybackFarEnd
 from .quality_reports import QualityReports
@@ -36,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 RETRY_AFTER_S = 5
 CLOSE_ALL_S = 3.0
-MAX_CLOSED = 10_000
+MAX_ENDED = 10_000
 MEBIBYTE = 1 << 20
 
 _WAIT_FOR = {
@@ -58,9 +60,10 @@ class Sessions:
         self.conferences = Conferences(config, media, self._recordings)
         self._hold_music: Sound | None = None
         self._open: dict[str, Session] = {}
-        self._closed: dict[str, Session] = {}
-        self._calls: dict[str, Session] = {}  # those of both tables, by call_id
-        self._forget: dict[str, asyncio.TimerHandle] = {}
+        self._ended: dict[str, EndedSession] = {}
+        self._calls: dict[str, Session | EndedSession] = {}  # those of both tables, by call_id
+        self._forget_at: deque[tuple[float, EndedSession]] = deque()  # also of some that are forgotten already
+        self._forgetting: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self._created = 0
@@ -85,7 +88,7 @@ class Sessions:
         if request.resume_token is not None:
             raise NotFound("no such session to resume", reason="session_not_found", session_id=request.session_id)
         session_id = request.session_id or secrets.token_urlsafe(12)
-        if (old := self._closed.get(session_id)) is not None and old.owner != owner:
+        if (old := self._ended.get(session_id)) is not None and old.owner != owner:
             raise Conflict("this session_id is taken", reason="session_exists", session_id=session_id)
         session = self._create(request, session_id=session_id, owner=owner, sound=sound)
         try:
@@ -151,7 +154,7 @@ class Sessions:
             raise
         self._open[session_id] = session
         self._calls[session.call_id] = session
-        self._drop_closed(session_id)
+        self._drop_ended(session_id)
         self._created += 1
         task = asyncio.get_running_loop().create_task(self._run(session), name=f"session {session_id}")
         self._tasks.add(task)
@@ -212,20 +215,28 @@ class Sessions:
         if linger_s <= 0 or self._draining:
             del self._calls[session.call_id]
             return
-        while len(self._closed) >= MAX_CLOSED:
-            self._drop_closed(next(iter(self._closed)))
-        self._closed[session.id] = session
+        while len(self._ended) >= MAX_ENDED:
+            self._drop_ended(next(iter(self._ended)))
+        ended = self._ended[session.id] = self._calls[session.call_id] = EndedSession.of(session)
         loop = asyncio.get_running_loop()
-        self._forget[session.id] = loop.call_later(linger_s, self._drop_closed, session.id)
+        self._forget_at.append((loop.time() + linger_s, ended))
+        if self._forgetting is None:
+            self._forgetting = loop.call_later(linger_s, self._forget_due)
 
-    def _drop_closed(self, session_id: str) -> None:
-        if (session := self._closed.pop(session_id, None)) is not None:
-            del self._calls[session.call_id]
-        if (timer := self._forget.pop(session_id, None)) is not None:
-            timer.cancel()
+    def _forget_due(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._forget_at and self._forget_at[0][0] <= loop.time():
+            _, ended = self._forget_at.popleft()
+            if self._ended.get(ended.id) is ended:  # and no other one of that name
+                self._drop_ended(ended.id)
+        self._forgetting = loop.call_at(self._forget_at[0][0], self._forget_due) if self._forget_at else None
 
-    def _find(self, session_id: str, owner: str) -> Session:
-        session = self._open.get(session_id) or self._closed.get(session_id)
+    def _drop_ended(self, session_id: str) -> None:
+        if (ended := self._ended.pop(session_id, None)) is not None:
+            del self._calls[ended.call_id]
+
+    def _find(self, session_id: str, owner: str) -> Session | EndedSession:
+        session = self._open.get(session_id) or self._ended.get(session_id)
         if session is None or session.owner != owner:
             raise NotFound("no such session", reason="session_not_found", session_id=session_id)
         return session
@@ -239,7 +250,7 @@ class Sessions:
         session = self._calls.get(call_id)
         if session is None or owner not in (None, session.owner):
             raise NotFound("no such call", reason="call_not_found")
-        if session.closed:
+        if isinstance(session, EndedSession) or session.closed:
             raise Conflict("the call has ended", reason="call_ended", session_id=session.id)
         return session
 
@@ -250,7 +261,7 @@ class Sessions:
         :raises Conflict: `session_closed`.
         """
         session = self._find(session_id, owner)
-        if session.closed:
+        if isinstance(session, EndedSession) or session.closed:
             raise Conflict("the session was closed", reason="session_closed", session_id=session_id)
         return session
 
@@ -261,6 +272,8 @@ class Sessions:
         :raises NotFound: no such session.
         """
         session = self._find(session_id, owner)
+        if isinstance(session, EndedSession):
+            return
         for candidate in candidates:
             if candidate is not None and candidate.candidate:
                 session.add_remote_candidate(candidate.candidate, candidate.sdpMid, candidate.sdpMLineIndex)
@@ -271,8 +284,9 @@ class Sessions:
         :raises NotFound: it never existed, or ended more than `linger_s` ago.
         """
         session = self._find(session_id, owner)
-        session.close(reason or "normal_clearing")
-        await session.wait_closed()
+        if isinstance(session, Session):
+            session.close(reason or "normal_clearing")
+            await session.wait_closed()
 
     def describe(self, *, owner: str) -> list[dict[str, Any]]:
         """The caller's open sessions, oldest first."""
@@ -284,7 +298,9 @@ class Sessions:
 
     def subscribe(self, session_id: str, *, owner: str, after_id: int = 0) -> Subscription:
         """Follow a session's events, beginning after `after_id`; it ends with the session."""
-        return self._find(session_id, owner).events.subscribe(after_id=after_id)
+        session = self._find(session_id, owner)
+        log = session if isinstance(session, EndedSession) else session.events
+        return log.subscribe(after_id=after_id)
 
     # -- life
 
@@ -314,8 +330,12 @@ class Sessions:
                 task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.gather(*late, return_exceptions=True)
-        for session_id in tuple(self._closed):
-            self._drop_closed(session_id)
+        for session_id in tuple(self._ended):
+            self._drop_ended(session_id)
+        self._forget_at.clear()
+        if self._forgetting is not None:
+            self._forgetting.cancel()
+            self._forgetting = None
 
     @property
     def stats(self) -> dict[str, int]:
@@ -323,6 +343,6 @@ class Sessions:
         return {
             "sessions": len(self._open),
             "sessions_created": self._created,
-            "sessions_closed_kept": len(self._closed),
+            "sessions_closed_kept": len(self._ended),
             "legs": self._media.legs,
         }

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from sdpserver.events import LOG_LENGTH, QUEUE_LENGTH, EventLog
+from sdpserver.events import LOG_LENGTH, QUEUE_LENGTH, EventLog, SessionEvent
 
 
 class Clock:
@@ -20,6 +20,16 @@ async def test_a_reader_gets_what_is_kept_after_its_last_id_and_then_what_comes(
     log.emit("d")
     log.close()
     assert [event.type async for event in subscription] == ["b", "c", "d"]
+
+
+async def test_a_log_of_what_is_remembered_is_as_the_first_was() -> None:
+    log = EventLog(clock=Clock())
+    log.emit("a", n=1, of={"x": [None, 2.5]})
+    log.emit_latest("b", text="\u00e9")
+    log.emit("c")
+    remembered = EventLog.ended(SessionEvent.from_json(event.as_json()) for event in log.kept)
+    assert [event.as_json() for event in remembered.kept] == [event.as_json() for event in log.kept]
+    assert [event.type async for event in remembered.subscribe(after_id=1)] == ["b", "c"]
 
 
 async def test_a_closed_log_can_still_be_read() -> None:
