@@ -107,16 +107,11 @@ async def grow(
             def call() -> Awaitable[object]:
                 return rtpengine.call(loadgen, group=GROUP, profile=profile, codec_a=codec_a)
 
-        steps: list[Step] = []
-        beyond: Step | None = None
-        limit = stopped_by = ""
         first_mb = 0.0
-        for before, calls in itertools.pairwise([0, *sizes(largest)]):
-            await set_up(calls - before, call)
+
+        async def measure(calls: int) -> Step:
             segment = await play(loadgen, group=GROUP, pattern="spread", pid=pid, calls=calls, seconds=seconds)
-            if before == 0:
-                first_mb = memory_mb(pid)[0]
-            step = Step(
+            return Step(
                 kind="relay" if codec_a == "PCMU" else "transcode",
                 calls=calls,
                 cpu_percent_per_call=segment.cpu_percent_per_call,
@@ -128,6 +123,17 @@ async def grow(
                 generator_cpu_percent=segment.generator_cpu_percent,
                 generator_late_p99_us=segment.late_p99_us,
             )
+
+        steps: list[Step] = []
+        beyond: Step | None = None
+        limit = stopped_by = ""
+        for before, calls in itertools.pairwise([0, *sizes(largest)]):
+            await set_up(calls - before, call)
+            step = await measure(calls)
+            if step.limit():  # what a stall of the machine crossed is not crossed again, what the load crossed is
+                step = await measure(calls)
+            if before == 0:
+                first_mb = memory_mb(pid)[0]
             progress(f"{server}, {calls} calls, {codec_a}: {step.cpu_percent_per_call:.3f} % of a core per call")
             if limit := step.limit():
                 beyond = step
