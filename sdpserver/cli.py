@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.command == "hash-key":
         return _hash_key()
+    if options.command == "hash-password":
+        return _hash_password()
     try:
         config, warnings = load_with_warnings(_file(options))
     except ConfigError as exc:
@@ -56,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("serve", parents=[conf], help="serve; also without a command")
     commands.add_parser("check-config", parents=[conf], help="say what is wrong with the configuration, and stop")
     commands.add_parser("hash-key", help="make an API key, or hash one from standard input, for [[auth.api_keys]]")
+    commands.add_parser("hash-password", help="hash a password from the terminal or standard input, for [[dn]]")
     return parser
 
 
@@ -106,6 +109,26 @@ def _hash_key() -> int:
     if len(key) < 16 or len(key.encode()) > MAX_KEY_LENGTH or key != key.strip():
         return _fail(f"a key must have from 16 to {MAX_KEY_LENGTH} characters, and no space around it")
     print(f"sha256: {hash_key(key)}")
+    return 0
+
+
+def _hash_password() -> int:
+    from .passwords import hash_password
+
+    try:
+        if sys.stdin.isatty():
+            password = getpass.getpass("Password: ")
+            if getpass.getpass("Once more: ") != password:
+                return _fail("these are two different passwords")
+        else:
+            password = sys.stdin.readline().rstrip("\r\n")
+    except (EOFError, KeyboardInterrupt):
+        return EXIT_FAILED
+    except UnicodeDecodeError:
+        return _fail("the password is not text in this terminal's encoding")
+    if not password:
+        return _fail("there is no password")
+    print(hash_password(password))
     return 0
 
 
