@@ -104,6 +104,10 @@ class Sip(Section, frozen=True):
 
 
 class Trunk(Section, frozen=True):
+    """`agent_registrar`: agents whose number is no `[[dn]]` register here, with the password that they give;
+    `also_register` names another trunk on which the same DNs are registered too.
+    """
+
     name: str
     server: str
     transport: Transport = "udp"
@@ -112,6 +116,8 @@ class Trunk(Section, frozen=True):
     password_file: str = ""
     password_env: str = ""
     register: bool = False
+    agent_registrar: bool = False
+    also_register: str = ""
     allow_ips: list[str] = msgspec.field(default_factory=list)
     from_domain: str = ""
     outbound_proxy: str = ""
@@ -136,8 +142,12 @@ class Route(Section, frozen=True):
 
 
 class Dn(Section, frozen=True):
+    """A DN that is registered here and nowhere else. `password_hash`: as `sdpserver hash-password` prints it."""
+
     number: str
     password_hash: str
+    display_name: str = ""
+    skills: list[str] = msgspec.field(default_factory=list)
 
 
 class Turn(Section, frozen=True):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .config import Config, Section, Trunk
+from .passwords import why_no_hash
 from .patterns import why_unsafe
 from .sdp import AUDIO_CODECS
 from .toml_lines import Path as KeyPath
@@ -21,6 +22,7 @@ Finding = tuple[KeyPath, str]
 SCOPES = ("session", "call", "dn", "supervise", "admin")
 BUILT_IN_DESTINATIONS = ("echo", "tone", "silence")
 MAX_TURN_TTL_S = 86400
+MAX_DISPLAY_NAME = 128
 MAX_ROOM_MEMBERS = 56
 """What the media plane's mixer takes."""
 
@@ -65,8 +67,6 @@ def not_in_effect(config: Config) -> Iterator[Finding]:
         for key in keys:
             if getattr(ours, key) != getattr(type(ours)(), key):
                 yield (section, key), later
-    if config.dn:
-        yield ("dn",), later
     if config.auth.jwt_secret:
         yield ("auth", "jwt_secret"), later
 
@@ -260,6 +260,25 @@ def _trunks(config: Config) -> Iterator[Finding]:
     for index, trunk in enumerate(config.trunks):
         for key, text in _trunk(config, trunk):
             yield ("trunks", index, key), text
+    yield from _agent_registrars(config)
+
+
+def _agent_registrars(config: Config) -> Iterator[Finding]:
+    first = ""
+    for index, trunk in enumerate(config.trunks):
+        if trunk.agent_registrar and first:
+            yield ("trunks", index, "agent_registrar"), f'only one trunk may have it, and "{first}" has it already'
+        elif trunk.agent_registrar:
+            first = trunk.name
+        other = trunk.also_register
+        if not other:
+            continue
+        others = [each.name for each in config.trunks if each is not trunk]
+        if not trunk.agent_registrar:
+            yield ("trunks", index, "also_register"), "needs agent_registrar = true"
+        elif other not in others:
+            known = ", ".join(others) or "there is none"
+            yield ("trunks", index, "also_register"), f'no other [[trunks]] has the name "{other}"; known: {known}'
 
 
 def _trunk(config: Config, trunk: Trunk) -> Iterator[tuple[str, str]]:
@@ -329,6 +348,13 @@ def _dns(config: Config) -> Iterator[Finding]:
     for index, dn in enumerate(config.dn):
         if not _NAME.fullmatch(dn.number):
             yield ("dn", index, "number"), f'must be 1 to 64 of A-Z a-z 0-9 _ . -, not "{dn.number}"'
+        if (why := why_no_hash(dn.password_hash)) is not None:
+            yield ("dn", index, "password_hash"), f"{why}; `sdpserver hash-password` prints one"
+        if len(dn.display_name) > MAX_DISPLAY_NAME or not (dn.display_name or "-").isprintable():
+            yield ("dn", index, "display_name"), f"must be at most {MAX_DISPLAY_NAME} printable characters"
+        for skill in dn.skills:
+            if not 0 < len(skill) <= 64 or not skill.isprintable():
+                yield ("dn", index, "skills"), f'must be 1 to 64 printable characters each, not "{skill}"'
 
 
 def _turn(config: Config) -> Iterator[Finding]:

@@ -144,7 +144,7 @@ class _Reader:
     def check(self, config: Config) -> None:
         """Note what is wrong between keys, unless one of them is wrong by itself."""
         for path, text in check(config):
-            names_a_bad_trunk = path[-1] == "trunk" and ("trunks",) in self._bad
+            names_a_bad_trunk = path[-1] in ("trunk", "also_register") and ("trunks",) in self._bad
             if not names_a_bad_trunk and not any(path[: len(bad)] == bad for bad in self._bad):
                 self._note(path, text)
 

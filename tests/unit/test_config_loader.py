@@ -14,6 +14,7 @@ from sdpserver.errors import ConfigError
 
 SHIPPED = Path(__file__).parents[2] / "config.toml"
 KEY = "a" * 64
+HASH = "scrypt$16384$8$1$AAAAAAAAAAAAAAAAAAAAAA==$" + "A" * 43 + "="
 
 Write = Callable[[str], Path]
 
@@ -152,6 +153,32 @@ CASES: list[tuple[str, str]] = [
     (
         '[[dn]]\nnumber = "1"\npassword_hash = "x"\n[[dn]]\nnumber = "1"\npassword_hash = "y"',
         'line 5: [[dn]] 2 number: "1" is there twice, first in entry 1',
+    ),
+    (
+        '[[dn]]\nnumber = "1"\npassword_hash = "hunter2"',
+        "line 3: [[dn]] 1 password_hash: is not of the form scrypt$N$r$p$salt$hash; "
+        "`sdpserver hash-password` prints one",
+    ),
+    (
+        f'[[dn]]\nnumber = "1"\npassword_hash = "{HASH}"\ndisplay_name = "a\\nb"',
+        "line 4: [[dn]] 1 display_name: must be at most 128 printable characters",
+    ),
+    (
+        f'[[dn]]\nnumber = "1"\npassword_hash = "{HASH}"\nskills = ["de", ""]',
+        'line 4: [[dn]] 1 skills: must be 1 to 64 printable characters each, not ""',
+    ),
+    (
+        '[[trunks]]\nname = "a"\nserver = "h"\nagent_registrar = true\n'
+        '[[trunks]]\nname = "b"\nserver = "h"\nagent_registrar = true',
+        'line 8: [[trunks]] 2 agent_registrar: only one trunk may have it, and "a" has it already',
+    ),
+    (
+        '[[trunks]]\nname = "a"\nserver = "h"\nagent_registrar = true\nalso_register = "a"',
+        'line 5: [[trunks]] 1 also_register: no other [[trunks]] has the name "a"; known: there is none',
+    ),
+    (
+        '[[trunks]]\nname = "a"\nserver = "h"\nalso_register = "b"\n[[trunks]]\nname = "b"\nserver = "h"',
+        "line 4: [[trunks]] 1 also_register: needs agent_registrar = true",
     ),
     ('[turn]\nsecret = "s"', "line 1: [turn] urls: is missing; urls and secret come as a pair"),
     (
@@ -321,12 +348,11 @@ def test_stun_server_adds_to_the_list(write: Write) -> None:
 
 def test_what_has_no_effect_yet_is_told_and_not_refused(write: Write) -> None:
     _, warnings = load_with_warnings(
-        write('[records]\nurl = "x"\n[[dn]]\nnumber = "1"\npassword_hash = "h"\n'),
+        write(f'[records]\nurl = "x"\n[[dn]]\nnumber = "1"\npassword_hash = "{HASH}"\n'),
         {"JWT_SECRET": "s3cret"},
     )
     assert [warning.partition(":")[0] for warning in warnings] == [
         "[records] url",
-        "[dn]",
         "[auth] jwt_secret",
     ]
     assert "s3cret" not in str(warnings)
