@@ -186,6 +186,10 @@ class WebRtcMediaLeg(MediaLeg):
         """New credentials; the old ones stay valid until the first good check on the new."""
         self.plane.engine.restart_ice(self.id, local_ufrag, local_pwd, remote_ufrag, remote_pwd)
 
+    def set_remote_ice(self, *, ufrag: str, pwd: str) -> None:
+        """For a leg that was made without them: those of the peer's answer."""
+        self.plane.engine.set_remote_ice(self.id, ufrag, pwd)
+
     def send_dtls(self, datagram: bytes) -> None:
         self.plane.engine.send_dtls(self.id, datagram)
 
@@ -335,7 +339,10 @@ class MediaPlane:
     def create_webrtc_leg(
         self, *, local_ufrag: str, local_pwd: str, remote_ufrag: str, remote_pwd: str, worker: int | None = None
     ) -> WebRtcMediaLeg:
-        """A leg that answers checks on `local_ufrag`, on `worker` or on the one with the fewest legs."""
+        """A leg that answers checks on `local_ufrag`, on `worker` or on the one with the fewest legs.
+
+        The peer's credentials are "" until `set_remote_ice`, for an offer of ours.
+        """
         worker = self._least_loaded_worker() if worker is None else worker
         leg_id = self.engine.create_webrtc_leg(worker, local_ufrag, local_pwd, remote_ufrag, remote_pwd)
         leg = WebRtcMediaLeg(self, leg_id, worker)

@@ -206,7 +206,7 @@ def _drop(*_: object) -> None:
 class DtlsTransport(RTCDtlsTransport):
     """One DTLS association whose SRTP keys go to `on_keys` instead of into pylibsrtp.
 
-    :param role: `client` or `server`.
+    :param role: `client`, `server`, or `auto` until `choose_role`, which comes before `connect`.
     """
 
     def __init__(
@@ -229,6 +229,10 @@ class DtlsTransport(RTCDtlsTransport):
     @property
     def role(self) -> str:
         return self._role
+
+    def choose_role(self, role: str) -> None:
+        """`client` or `server`."""
+        self._set_role(role)
 
     @property
     def version(self) -> str:

@@ -23,7 +23,7 @@ from . import offer_answer
 from .aiortc_private import Certificate, DtlsTransport, SctpTransport, Wire
 from .candidates import check_candidate
 from .data_channel import DataChannel
-from .offer import SCTP_PORT, Offer
+from .offer import OFFERED_MID, SCTP_PORT, Offer, parse_answer
 from .offer_answer import LocalTransport, Negotiated
 
 log = structlog.get_logger(__name__)
@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 ICE_TIMEOUT_S = 30.0
 """Chromium checks every 2.7 s; a browser that has not for this long is gone (RFC 7675 section 5.1)."""
 MAX_CHANNELS = 32
+_DTLS_ROLES = {"actpass": "auto", "passive": "server", "active": "client"}
+"""By our a=setup."""
 
 
 class WebRtcEvent(enum.Enum):
@@ -55,14 +57,22 @@ class WebRtcEvent(enum.Enum):
 
 
 class WebRtcLeg:
-    """One client's leg, made by `WebRtcPlane.create_leg`. The answer is there at once; `run` does the rest."""
+    """One client's leg. `run` does the rest.
+
+    Made by `WebRtcPlane.create_leg`, its answer is there at once. Made by `WebRtcPlane.create_offer`, its offer is, and
+    until `accept_answer` it has no codecs, sends nothing and cannot be renegotiated. Checks are answered and DTLS
+    datagrams kept, since both may come before the answer (RFC 8445 section 7.3, RFC 5763 section 5).
+
+    :ivar offer: ours; "" if the client offered first.
+    :ivar answer: to the client's last offer; "" if there was none.
+    """
 
     def __init__(
         self,
         *,
         media: WebRtcMediaLeg,
         certificate: Certificate,
-        negotiated: Negotiated,
+        negotiated: Negotiated | None,
         local: LocalTransport,
         liked: Sequence[Codec],
         wanted: Direction,
@@ -74,53 +84,94 @@ class WebRtcLeg:
         self._liked = tuple(liked)
         self._wanted = wanted
         self._version = 0
+        self._negotiated: Negotiated | None = None
+        self._offered: list[Codec] = []
+        self.offer = ""
+        self.answer = ""
+        self._answered = asyncio.Event()
         self._ice_state = "new"
         self._remote_address = ""
         self._remote_candidates = 0
         self._checked = asyncio.Event()
         self._closed = False
         self._wire = Wire(self._send_dtls)
-        self._dtls = DtlsTransport(
-            self._wire, certificate, "server" if local.setup == "passive" else "client", self._on_keys
-        )
+        self._dtls = DtlsTransport(self._wire, certificate, _DTLS_ROLES[local.setup], self._on_keys)
         self._sctp: SctpTransport | None = None
         self._sctp_wanted = asyncio.Event()
         self._dtls_state = "new"
         media.on_event = self._on_media_event
         media.set_timeouts(ice_timeout_s=ICE_TIMEOUT_S)
-        self._take(negotiated)
+        if negotiated is None:
+            self._write_offer()
+        else:
+            self._take(negotiated)
+            self._write_answer(negotiated)
 
     # -- offer and answer
 
-    def _take(self, negotiated: Negotiated) -> None:
-        """Make `negotiated` what counts, and answer it."""
-        self._negotiated = negotiated
+    def _write_offer(self) -> None:
+        self._version += 1
+        self._offered = offer_answer.offered_codecs(self._liked)
+        self.offer = offer_answer.write_offer(self._offered, self._wanted, self._local, version=self._version)
+
+    def _write_answer(self, negotiated: Negotiated) -> None:
         self._version += 1
         self.answer = offer_answer.write_answer(negotiated, self._local, version=self._version)
+
+    @property
+    def _agreed(self) -> Negotiated:
+        if self._negotiated is None:
+            raise Conflict("the client has not answered the offer yet", reason="not_answered")
+        return self._negotiated
+
+    def _take(self, negotiated: Negotiated) -> None:
+        """Make `negotiated` what counts."""
+        self._negotiated = negotiated
+        self._answered.set()
         if negotiated.codecs:
             self.media.set_codecs(negotiated.codecs, ptime_ms=negotiated.ptime_ms)
         self.media.set_direction(negotiated.direction)
         if negotiated.data is not None:
             self._sctp_wanted.set()
 
+    def accept_answer(self, sdp: str) -> None:
+        """Take the client's answer to our offer.
+
+        :raises BadRequest: it is refused, and nothing has changed; another may come.
+        :raises Conflict: `already_answered`; `leg_closed`.
+        """
+        if self._negotiated is not None:
+            raise Conflict("there is no offer that waits for an answer", reason="already_answered")
+        if self._closed or self._dtls_state == "failed":
+            raise Conflict("the leg is closed", reason="leg_closed")
+        negotiated = offer_answer.negotiate_answer(parse_answer(sdp), self._offered, self._wanted)
+        transport = negotiated.transport
+        self._local = replace(self._local, setup="passive" if transport.setup == "active" else "active")
+        self._dtls.choose_role(_DTLS_ROLES[self._local.setup])
+        self.media.set_remote_ice(ufrag=transport.ufrag, pwd=transport.pwd)
+        self._take(negotiated)
+
     @property
     def candidates(self) -> list[IceCandidateInfo]:
-        """Ours, as the answer has them."""
-        tagged = self._negotiated.offer.sections[self._negotiated.tagged]
+        """Ours, as the offer or the answer has them."""
+        mid, index = OFFERED_MID, 0
+        if self._negotiated is not None:
+            index = self._negotiated.tagged
+            mid = self._negotiated.remote.sections[index].mid or ""
         return [
-            IceCandidateInfo(candidate=candidate, sdpMid=tagged.mid or "", sdpMLineIndex=self._negotiated.tagged)
+            IceCandidateInfo(candidate=candidate, sdpMid=mid, sdpMLineIndex=index)
             for candidate in offer_answer.candidates(self._local.addresses, self._local.port)
         ]
 
     @property
     def codecs(self) -> list[Codec]:
-        """What both speak, the one we prefer first; empty without audio."""
-        return list(self._negotiated.codecs)
+        """What both speak, the preferred one first; empty without audio and before an answer."""
+        return [] if self._negotiated is None else list(self._negotiated.codecs)
 
     @property
     def takes_events(self) -> bool:
         """The client takes telephone-event (RFC 4733)."""
-        return any(codec.is_telephone_event for codec in self._negotiated.codecs)
+        return any(codec.is_telephone_event for codec in self.codecs)
 
     def press(
         self, digits: str, *, duration_ms: int, gap_ms: int = DEFAULT_GAP_MS, method: DtmfMethod | None = None
@@ -130,7 +181,7 @@ class WebRtcLeg:
         :raises Conflict: there is no audio that they could go with.
         :raises OverflowError: too many would wait.
         """
-        if not self._negotiated.codecs or self._dtls_state != "connected":
+        if not self.codecs or self._dtls_state != "connected":
             raise Conflict("the client has no audio connection", reason="webrtc_not_connected")
         if not self.direction.sends:
             raise Conflict("the client has the call on hold", reason="on_hold")
@@ -139,15 +190,18 @@ class WebRtcLeg:
 
     @property
     def direction(self) -> Direction:
-        """Of the audio, ours."""
-        return self._negotiated.direction
+        """Of the audio, ours; inactive before an answer."""
+        return Direction.INACTIVE if self._negotiated is None else self._negotiated.direction
 
     def can_renegotiate(self, offer: Offer) -> bool:
         """Whether the offer is for this DTLS association. Otherwise it needs a leg of its own.
 
         Another fingerprint is another association. So is another peer connection with a certificate that the page kept
         over its reload: it has both another `o=` session id and another ufrag, where an ICE restart keeps the first.
+        Nor is there an association while our own offer waits for its answer.
         """
+        if self._negotiated is None:
+            return False
         try:
             negotiated = offer_answer.negotiate(offer, self._liked, self._wanted)
         except BadRequest:
@@ -157,7 +211,7 @@ class WebRtcLeg:
             not self._closed
             and self._dtls_state in ("new", "connecting", "connected")
             and theirs.transport.fingerprints == mine.transport.fingerprints
-            and (theirs.offer.origin_id == mine.offer.origin_id or theirs.transport.ufrag == mine.transport.ufrag)
+            and (theirs.remote.origin_id == mine.remote.origin_id or theirs.transport.ufrag == mine.transport.ufrag)
             and theirs.transport.setup in ("actpass", "active" if self._local.setup == "passive" else "passive")
         )
 
@@ -165,9 +219,11 @@ class WebRtcLeg:
         """Answer an offer for the same association: other directions, other m-sections, an ICE restart.
 
         :raises BadRequest: the offer is refused, and nothing has changed.
+        :raises Conflict: `not_answered`: our own offer waits for its answer.
         """
+        before = self._agreed.transport
         negotiated = offer_answer.negotiate(offer, self._liked, self._wanted)
-        before, after = self._negotiated.transport, negotiated.transport
+        after = negotiated.transport
         if negotiated.audio is not None and self._dtls_state == "connected" and not self._dtls.srtp_profile:
             raise BadRequest("audio cannot be added: the client's DTLS has no SRTP", reason="no_srtp")
         if (after.ufrag, after.pwd) != (before.ufrag, before.pwd):
@@ -175,6 +231,7 @@ class WebRtcLeg:
             self.media.restart_ice(local_ufrag=ufrag, local_pwd=pwd, remote_ufrag=after.ufrag, remote_pwd=after.pwd)
             self._local = replace(self._local, ufrag=ufrag, pwd=pwd)
         self._take(negotiated)
+        self._write_answer(negotiated)
         return self.answer
 
     def add_remote_candidate(self, candidate: str, mid: str | None, index: int | None) -> None:
@@ -193,6 +250,7 @@ class WebRtcLeg:
         """
         with structlog.contextvars.bound_contextvars(leg=self.media.id):
             try:
+                await self._answered.wait()
                 await self._checked.wait()
                 if not self._closed:
                     await self._associate()
@@ -204,10 +262,10 @@ class WebRtcLeg:
 
     async def _associate(self) -> None:
         self._dtls_state = "connecting"
-        if not await self._dtls.connect(self._negotiated.transport.fingerprints):
+        if not await self._dtls.connect(self._agreed.transport.fingerprints):
             self._dtls_failed(self._dtls.error)
             return
-        if self._negotiated.audio is not None and not self._dtls.srtp_profile:
+        if self._agreed.audio is not None and not self._dtls.srtp_profile:
             self._dtls_failed("the client's DTLS offers none of our SRTP profiles")
             return
         self._dtls_state = "connected"
@@ -230,7 +288,7 @@ class WebRtcLeg:
             await self._open_channels()
 
     async def _open_channels(self) -> None:
-        section = self._negotiated.data_section
+        section = self._agreed.data_section
         if section is None or self._dtls.state != "connected":
             return
         self._sctp = SctpTransport(self._dtls, SCTP_PORT, self._on_data_channel)
@@ -241,6 +299,7 @@ class WebRtcLeg:
         if self._closed:
             return
         self._closed = True
+        self._answered.set()
         self._checked.set()
         try:
             await self._disconnect()

@@ -1,4 +1,4 @@
-"""A WebRTC offer, read and checked: a function of text, without sockets or state.
+"""A WebRTC offer or answer, read and checked: functions of text, without sockets or state.
 
 Nothing of an offer goes any further unless it has passed one of the patterns below, so an offer cannot write lines into
 our answer.
@@ -25,6 +25,8 @@ HASHES = frozenset({"sha-256", "sha-384", "sha-512"})
 """Hash functions of certificate fingerprints that we check."""
 
 SCTP_PORT = 5000
+OFFERED_MID = "0"
+"""Of the one m-section that an offer of ours has."""
 MAX_MESSAGE_OCTETS = 65536
 """Of a data channel, both ways: what every implementation takes (RFC 8831 section 6.6)."""
 _TOKEN = r"[!#-'*+.0-9A-Z^-~-]+"  # RFC 8866 section 9, "token"
@@ -92,7 +94,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """A checked offer: it has at least one audio or data section that we can take."""
+    """A checked offer: it has at least one audio or data section that we can take. Or a checked answer to ours."""
 
     origin_id: str
     """The session id of its `o=` line: the same in all offers of one peer connection (RFC 8866 section 5.2)."""
@@ -107,20 +109,43 @@ def parse_offer(sdp: str) -> Offer:
         or data section cannot be taken: `unsupported_protocol`, `rtcp_mux_required`, `no_ice`, `no_fingerprint`,
         `section_rejected`.
     """
-    try:
-        check_limits(sdp)
-        offer = _parse(sdp)
-    except BadRequest:
-        raise
-    except Exception as exc:
-        # aiortc's parser raises nearly anything on bad text, the codec of text UnicodeError on half a surrogate pair.
-        raise BadRequest("the SDP cannot be read", reason="invalid_sdp") from exc
+    offer = _read(sdp)
     if not any(section.usable for section in offer.sections):
         for section in offer.sections:
             if section.kind in (AUDIO, DATA) and section.problem is not None:
                 raise section.problem
         raise BadRequest("the offer has neither audio nor a data channel", reason="no_audio")
     return offer
+
+
+def parse_answer(sdp: str) -> Offer:
+    """Read the answer to an offer of ours: one audio section, which it takes.
+
+    :raises BadRequest: `invalid_sdp`, `sdp_too_large`, `rejected` (the audio is), or what `parse_offer` says of a
+        section that cannot be taken.
+    """
+    answer = _read(sdp)
+    section = answer.sections[0] if len(answer.sections) == 1 else None
+    if section is None or section.kind != AUDIO or section.mid not in (None, OFFERED_MID):
+        raise BadRequest("the answer's m-sections are not those of the offer", reason="invalid_sdp")
+    if not section.offered or section.bundle_only:
+        raise BadRequest("the answer rejects the audio", reason="rejected")
+    if section.problem is not None:
+        raise section.problem
+    if section.transport is not None and section.transport.setup == "actpass":
+        raise BadRequest("a=setup of an answer is active or passive", reason="invalid_sdp")  # RFC 8842 section 5.3
+    return answer
+
+
+def _read(sdp: str) -> Offer:
+    try:
+        check_limits(sdp)
+        return _parse(sdp)
+    except BadRequest:
+        raise
+    except Exception as exc:
+        # aiortc's parser raises nearly anything on bad text, the codec of text UnicodeError on half a surrogate pair.
+        raise BadRequest("the SDP cannot be read", reason="invalid_sdp") from exc
 
 
 def _parse(sdp: str) -> Offer:

@@ -17,7 +17,7 @@ from .addresses import AnnouncedAddresses
 from .aiortc_private import Certificate
 from .leg import WebRtcLeg, create_credentials
 from .offer import Offer
-from .offer_answer import LocalTransport, negotiate
+from .offer_answer import LocalTransport, Negotiated, negotiate
 
 log = structlog.get_logger(__name__)
 
@@ -67,14 +67,34 @@ class WebRtcPlane:
         :param worker: of the media plane; None: the one with the fewest legs.
         :raises BadRequest: `no_common_codec`.
         """
-        negotiated = negotiate(offer, codecs, direction)
+        return self._create(negotiate(offer, codecs, direction), codecs, direction, worker)
+
+    def create_offer(
+        self, *, codecs: Sequence[Codec], direction: Direction = Direction.SENDRECV, worker: int | None = None
+    ) -> WebRtcLeg:
+        """A leg with an offer of ours; `WebRtcLeg.accept_answer` makes it a leg like any other. Its task is
+        `WebRtcLeg.run` from the start.
+
+        :param codecs: audio codecs, the preferred one first.
+        :param direction: of the audio, ours.
+        :param worker: as for `create_leg`.
+        :raises ValueError: there is no audio codec.
+        """
+        return self._create(None, codecs, direction, worker)
+
+    def _create(
+        self, negotiated: Negotiated | None, codecs: Sequence[Codec], direction: Direction, worker: int | None
+    ) -> WebRtcLeg:
         certificate = self.certificate
         ufrag, pwd = create_credentials()
+        setup = "actpass"
+        if negotiated is not None:
+            setup = "active" if negotiated.transport.setup == "passive" else "passive"
         media = self._media.create_webrtc_leg(
             local_ufrag=ufrag,
             local_pwd=pwd,
-            remote_ufrag=negotiated.transport.ufrag,
-            remote_pwd=negotiated.transport.pwd,
+            remote_ufrag="" if negotiated is None else negotiated.transport.ufrag,
+            remote_pwd="" if negotiated is None else negotiated.transport.pwd,
             worker=worker,
         )
         try:
@@ -87,7 +107,7 @@ class WebRtcPlane:
                     ufrag=ufrag,
                     pwd=pwd,
                     fingerprint=certificate.sha256,
-                    setup="active" if negotiated.transport.setup == "passive" else "passive",
+                    setup=setup,
                     addresses=self._addresses.current(),
                     port=media.port,
                 ),

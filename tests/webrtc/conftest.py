@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from sdpserver.config import Config, WebRtc
 from sdpserver.media import MediaPlane
-from sdpserver.sdp import Codec, audio_codecs
+from sdpserver.sdp import Codec, Direction, audio_codecs
 from sdpserver.webrtc import DataChannel, WebRtcEvent, WebRtcLeg, WebRtcPlane, parse_offer
 
 LIKED = audio_codecs(["PCMU", "PCMA", "opus"])
@@ -40,14 +40,24 @@ class Gateway:
 
     def answer(self, sdp: str, codecs: list[Codec] = LIKED) -> str:
         """A leg for an offer, running and echoing; `leg` is the last one."""
-        self.leg = leg = self.plane.create_leg(parse_offer(sdp), codecs=codecs)
-        leg.on_event = self._on_event
-        leg.on_channel = self._on_channel
+        leg = self._begin(self.plane.create_leg(parse_offer(sdp), codecs=codecs))
         if leg.codecs:
             leg.media.send_from(leg.media)
+        return leg.answer
+
+    def leg_with_offer(self, codecs: list[Codec] = LIKED, *, direction: Direction = Direction.SENDRECV) -> WebRtcLeg:
+        """A leg that waits for an answer, running, and echoes once it has it."""
+        leg = self._begin(self.plane.create_offer(codecs=codecs, direction=direction))
+        leg.media.send_from(leg.media)
+        return leg
+
+    def _begin(self, leg: WebRtcLeg) -> WebRtcLeg:
+        self.leg = leg
+        leg.on_event = self._on_event
+        leg.on_channel = self._on_channel
         self.task = asyncio.get_running_loop().create_task(leg.run())
         self._tasks.append((leg, self.task))
-        return leg.answer
+        return leg
 
     def _on_event(self, event: WebRtcEvent, detail: str) -> None:
         self.events.append((event, detail))

@@ -500,7 +500,7 @@ def test_no_text_raises_anything_but_bad_request_or_writes_a_line_of_ours(text: 
     )
     for line in written.removesuffix("\r\n").split("\r\n"):
         assert allowed.fullmatch(line), line
-    assert len(media_lines(written)) == len(found.offer.sections)
+    assert len(media_lines(written)) == len(found.remote.sections)
 
 
 @pytest.mark.parametrize("name", ["chromium/audio_video", "firefox/audio_video"])
