@@ -185,6 +185,45 @@ def test_a_new_peer_password_is_used_for_our_own_check(plane: Plane) -> None:
     assert request.attributes["USERNAME"] == f"newfrag:{peer.remote[0]}"
 
 
+def unanswered_leg(plane: Plane, ufrag: str) -> WebRtcPeer:
+    """A leg that has offered: what its peer is called is not known yet."""
+    peer = plane.webrtc_leg(profile=None)
+    plane.engine.remove_leg(peer.leg)
+    peer.remote = (ufrag, "o" * 24)
+    peer.leg = plane.engine.create_webrtc_leg(0, *peer.remote, "", "")
+    plane.settle()
+    return peer
+
+
+def test_before_the_answer_checks_are_answered_and_dtls_is_handed_up(plane: Plane) -> None:
+    peer = unanswered_leg(plane, "offer")
+    wrong = stun_failures(plane)
+    peer.socket.send(bytes(peer.request(remote=("offer", "x" * 24))), peer.port)
+    wait_for(lambda: stun_failures(plane) == wrong + 1, "the refusal of a wrong password")
+    assert peer.check().message_class is stun.Class.RESPONSE
+    assert plane.wait(_media.ICE_CONNECTED, peer.leg)[3].decode() == peer.socket.address
+    peer.socket.send(b"\x16 ClientHello", peer.port)
+    assert plane.wait(_media.DTLS, peer.leg)[3] == b"\x16 ClientHello"
+
+
+def test_before_the_answer_an_address_of_another_leg_is_not_taken_over(plane: Plane) -> None:
+    """Only the peer's password, which comes with the answer, could prove whose it is."""
+    holder = plane.webrtc_leg(profile=None)
+    holder.check()
+    peer = unanswered_leg(plane, "offer")
+    assert peer.check(sender=holder.socket).message_class is stun.Class.RESPONSE
+    holder.socket.send(b"\x16 the holder's", holder.port)
+    assert plane.wait(_media.DTLS, holder.leg)[3] == b"\x16 the holder's"
+    assert plane.count(_media.ICE_CONNECTED, peer.leg) == 0
+
+    plane.engine.set_remote_ice(peer.leg, *peer.LOCAL)
+    plane.settle()
+    peer.check(sender=holder.socket)
+    request = own_check(peer, holder.socket.receive())
+    holder.socket.send(answer_to(request, peer.LOCAL[1]), peer.port)
+    assert plane.wait(_media.ICE_CONNECTED, peer.leg)[3].decode() == holder.socket.address
+
+
 def test_media_from_an_address_that_passed_a_check_is_taken_before_the_move(plane: Plane) -> None:
     peer = plane.webrtc_leg()
     other = plane.socket()

@@ -13,12 +13,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from sdpserver.sdp import audio_codecs
 from sdpserver.webrtc import WebRtcEvent, parse_offer
 
 from .conftest import Gateway
 
 PAGE = """<!doctype html><meta charset="utf-8"><script>
-const post = async (path, body) => (await fetch(path, {method: "POST", body: JSON.stringify(body)})).json();
+const post = async (path, body) => (await fetch(path, {method: "POST", body: JSON.stringify(body ?? null)})).json();
 
 async function until(condition, what) {
   for (const end = performance.now() + 8000; performance.now() < end;) {
@@ -31,6 +32,12 @@ async function until(condition, what) {
 async function negotiate(pc, path) {
   await pc.setLocalDescription();
   await pc.setRemoteDescription({type: "answer", sdp: await post(path, pc.localDescription.sdp)});
+}
+
+async function answer(pc, path) {
+  await pc.setRemoteDescription({type: "offer", sdp: await post(path)});
+  await pc.setLocalDescription();
+  await post("/answer", pc.localDescription.sdp);
 }
 
 async function hears(pc, more) {
@@ -54,7 +61,7 @@ function talk(pc) {
 async function call(config, build, ...then) {
   const pc = new RTCPeerConnection(config);
   const check = build(pc);
-  await negotiate(pc, "/offer");
+  await (config.answers ? answer(pc, config.answers) : negotiate(pc, "/offer"));
   await until(() => pc.connectionState === "connected", "the connection");
   if (check) await check();
   for (const step of then) await step(pc);
@@ -80,6 +87,8 @@ async function main() {
     audio: () => call({}, audio, listen, restart, hold, later),
     audio_data: () => call({}, pc => { audio(pc); return talk(pc); }, listen),
     data: () => call({}, talk),
+    answered: () => call({answers: "/own_offer"}, audio, listen, restart, hold, later),
+    answered_opus: () => call({answers: "/own_offer_of_opus"}, audio, listen),
     video_audio: () => call({}, videoThenAudio, listen),
     video_audio_max_bundle: () => call({bundlePolicy: "max-bundle"}, videoThenAudio, listen),
   };
@@ -159,6 +168,7 @@ async def firefox(url: str) -> AsyncIterator[None]:
 async def test_firefox_connects_renegotiates_and_restarts_ice(gateway_on_all_addresses: Gateway) -> None:
     gateway = gateway_on_all_addresses
     results: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
+    agreed: list[list[str]] = []
 
     async def reply(path: str, body: Any) -> Any:
         match path:
@@ -168,6 +178,13 @@ async def test_firefox_connects_renegotiates_and_restarts_ice(gateway_on_all_add
                 offer = parse_offer(body)
                 assert gateway.leg.can_renegotiate(offer)
                 return gateway.leg.renegotiate(offer)
+            case "/own_offer":
+                return gateway.leg_with_offer().offer
+            case "/own_offer_of_opus":
+                return gateway.leg_with_offer(audio_codecs(["opus"])).offer
+            case "/answer":
+                gateway.leg.accept_answer(body)
+                agreed.append([codec.name for codec in gateway.leg.codecs])
             case "/results":
                 results.set_result(body)
         return None
@@ -175,7 +192,8 @@ async def test_firefox_connects_renegotiates_and_restarts_ice(gateway_on_all_add
     async with served(reply) as url, firefox(url), asyncio.timeout(45):
         found = await results
     assert set(found.values()) == {"ok"}, found
-    assert len(found) == 5
-    assert gateway.count(WebRtcEvent.CONNECTED) == 5
+    assert len(found) == 7
+    assert gateway.count(WebRtcEvent.CONNECTED) == 7
     assert gateway.count(WebRtcEvent.FAILED) == 0
-    await gateway.wait(WebRtcEvent.CLOSED, count=5)
+    assert agreed == [["PCMU", "PCMA", "opus", "telephone-event"], ["opus"]]
+    await gateway.wait(WebRtcEvent.CLOSED, count=7)
