@@ -2,13 +2,16 @@
 
 from .call import SipCall, SipCallState
 from .endpoint import SipEndpoint
-from .events import SipEvent, SipEventType
+from .events import Refer, SipEvent, SipEventType
+from .invite import IncomingInvite
 from .offer_answer import LocalAudio, RemoteAudio
 from .reasons import http_status
 from .sdes import SrtpKeys
 
 __all__ = [
+    "IncomingInvite",
     "LocalAudio",
+    "Refer",
     "RemoteAudio",
     "SipCall",
     "SipCallState",

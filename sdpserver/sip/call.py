@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from ..sdp import Direction
 from . import info
 from .events import SipEvent, SipEventType
+from .offer_answer import LocalAudio
+
+if TYPE_CHECKING:
+    from .dialog import Dialog  # is used on the SIP thread only
 
 log = structlog.get_logger(__name__)
 
@@ -31,10 +38,20 @@ _STATES = {
 }
 
 
-class SipCall:
-    """A call that `SipEndpoint.invite` made. Used on the event loop only.
+class CallOwner(Protocol):
+    """The endpoint, as its calls see it."""
 
-    `call_id` is the SIP Call-ID, `to_uri` what was called. `on_event` gets ENDED exactly once, as the last event.
+    def hangup(self, call_id: str, reason: str, status: int) -> None: ...
+    def command(self, call_id: str, command: Callable[[Dialog], None]) -> None: ...
+    def forget(self, call: SipCall) -> None: ...
+
+
+class SipCall:
+    """A call that `SipEndpoint.invite` made, or that `SipEndpoint.on_incoming` got. Used on the event loop only.
+
+    `call_id` is ours, and the SIP Call-ID of a call that we make; `sip_call_id` is the SIP Call-ID in any case.
+    `to_uri` is what was called. `on_event` gets ENDED exactly once, as the last event. It may be set anew, to hand the
+    call to another owner; an ENDED that comes while it is None is kept for the next one, other events are not.
     """
 
     def __init__(
@@ -43,30 +60,76 @@ class SipCall:
         call_id: str,
         to_uri: str,
         trunk: str,
-        on_event: Callable[[SipEvent], None],
-        hangup: Callable[[str, str, int], None],
-        send_info: Callable[[str, str, str], None],
-        on_ended: Callable[[SipCall], None],
+        owner: CallOwner,
+        on_event: Callable[[SipEvent], None] | None = None,
+        sip_call_id: str = "",
+        is_incoming: bool = False,
     ) -> None:
         self.call_id = call_id
+        self.sip_call_id = sip_call_id or call_id
         self.to_uri = to_uri
         self.trunk = trunk
+        self.is_incoming = is_incoming
         self.state = SipCallState.CALLING
-        self._on_event: Callable[[SipEvent], None] | None = on_event
-        self._hangup = hangup
-        self._send_info = send_info
-        self._on_ended = on_ended
+        self._on_event = on_event
+        self._unheard: SipEvent | None = None
+        self._owner = owner
         self._log = log.bind(call_id=call_id, trunk=trunk)
 
-    def hangup(self, *, status: int = 0, reason: str = "normal_clearing") -> None:
-        """CANCEL or BYE. Idempotent; ENDED with this `reason` and `status` follows, unless the peer was quicker."""
+    @property
+    def on_event(self) -> Callable[[SipEvent], None] | None:
+        return self._on_event
+
+    @on_event.setter
+    def on_event(self, on_event: Callable[[SipEvent], None] | None) -> None:
+        self._on_event = on_event
+        if on_event is not None and self._unheard is not None:
+            asyncio.get_running_loop().call_soon(self._tell_unheard)
+
+    def _tell_unheard(self) -> None:
+        if self._on_event is not None and self._unheard is not None:
+            event, self._unheard = self._unheard, None
+            self._tell(event)
+
+    def _command(self, command: Callable[[Dialog], None]) -> None:
         if self.state is not SipCallState.ENDED:
-            self._hangup(self.call_id, reason, status)
+            self._owner.command(self.call_id, command)
+
+    def ring(self) -> None:
+        """Answer an incoming call with 180, without SDP."""
+        if self.state is SipCallState.CALLING:
+            self.state = SipCallState.RINGING
+            self._command(lambda dialog: dialog.ring())
+
+    def answer(self, media: LocalAudio) -> None:
+        """Answer an incoming call with 200 and our SDP; ANSWERED follows with the ACK.
+
+        The codec is the first of the offer that is among `media.codecs`.
+        """
+        self._command(lambda dialog: dialog.accept(media))
+
+    def reject(self, status: int, reason: str) -> None:
+        """Refuse an incoming call with that status (300 to 699). ENDED follows."""
+        self.hangup(status=status, reason=reason)
+
+    def hangup(self, *, status: int = 0, reason: str = "normal_clearing") -> None:
+        """CANCEL or BYE. Idempotent; ENDED with this `reason` and `status` follows, unless the peer was quicker.
+
+        An incoming call that is not answered is refused, with 480 if the status is none for that.
+        """
+        if self.state is not SipCallState.ENDED:
+            self._owner.hangup(self.call_id, reason, status)
 
     def press(self, digit: str, duration_ms: int) -> None:
         """Tell the peer of a press by INFO, within the dialog. Nothing once the call has ended."""
-        if self.state is not SipCallState.ENDED:
-            self._send_info(self.call_id, info.DTMF_RELAY, info.press_body(digit, duration_ms))
+        self._command(lambda dialog: dialog.send_info(info.DTMF_RELAY, info.press_body(digit, duration_ms)))
+
+    def set_direction(self, direction: Direction) -> None:
+        """Hold (SENDONLY, INACTIVE) or resume (SENDRECV) by a re-INVITE; the last of several requests counts.
+
+        MEDIA_CHANGED with `by_remote` False follows, with a `status` from 300 on if the peer refused.
+        """
+        self._command(lambda dialog: dialog.set_direction(direction))
 
     def abandon(self) -> None:
         """Forget the call without an event: its maker never got it."""
@@ -79,9 +142,15 @@ class SipCall:
             return
         self.state = _STATES.get(event.type, self.state)
         if event.type is SipEventType.ENDED:
-            self._on_ended(self)
+            self._owner.forget(self)
         if self._on_event is not None:
-            try:
-                self._on_event(event)
-            except Exception:
-                self._log.exception("SIP event failed", sip_event=event.type.value)
+            self._tell(event)
+        elif event.type is SipEventType.ENDED:
+            self._unheard = event
+
+    def _tell(self, event: SipEvent) -> None:
+        assert self._on_event is not None
+        try:
+            self._on_event(event)
+        except Exception:
+            self._log.exception("SIP event failed", sip_event=event.type.value)

@@ -20,16 +20,20 @@ import structlog
 
 from .. import __version__
 from ..config import Config, Transport, Trunk
+from ..dtmf import DtmfMethod
 from ..errors import ConfigError, Unavailable
+from ..sdp import audio_codecs, with_comfort_noise, with_telephone_events
 from . import address
+from .accounts import OptionsAnswer, Registration, TrunkAccount
 from .call import SipCall
-from .dialog import Invite
+from .dialog import Dialog
 from .events import SipEvent, SipEventType
+from .invite import IncomingInvite, Invite
 from .offer_answer import LocalAudio
 from .pjlog import QUIET, VERBOSE
-from .reasons import INTERNAL_ERROR, SHUTDOWN, TRUNK_UNREACHABLE
+from .reasons import INTERNAL_ERROR, NO_SUCH_DN, SHUTDOWN, TRUNK_FULL, TRUNK_UNREACHABLE
 from .resolve import Resolved, resolve
-from .stack import OptionsAnswer, Registration, Stack, TrunkAccount
+from .stack import Stack
 from .thread import SipThread
 
 log = structlog.get_logger(__name__)
@@ -99,7 +103,11 @@ def _options_status(trunk: _TrunkState) -> dict[str, Any] | None:
 
 
 class SipEndpoint:
-    """Trunks and the calls over them. One in a process, since pjsip allows no more."""
+    """Trunks and the calls over them. One in a process, since pjsip allows no more.
+
+    `on_incoming` is called on the event loop with each call that a trunk makes to us. It rings, answers or rejects the
+    call then or later. Without one, calls get a 404, and when it raises, a 500.
+    """
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -111,6 +119,7 @@ class SipEndpoint:
         for trunk in config.trunks:
             if trunk.transport not in config.sip.transports:
                 raise ConfigError(f"trunk {trunk.name!r}: transport {trunk.transport!r} is not in [sip] transports")
+        self.on_incoming: Callable[[SipCall, IncomingInvite], None] | None = None
         self._calls: dict[str, SipCall] = {}
         self._thread: SipThread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -155,6 +164,8 @@ class SipEndpoint:
             log_level=VERBOSE if debug else QUIET,
             on_registration=lambda registration: self._to_loop(self._on_registration, registration),
             on_options_answer=lambda answer: self._to_loop(self._on_options_answer, answer),
+            on_invite=lambda invite: self._to_loop(self._on_invite, invite),
+            on_event=lambda call_id, event: self._to_loop(self._deliver, call_id, event),
             soon=soon,
         )
 
@@ -236,7 +247,17 @@ class SipEndpoint:
             proxies=tuple(proxies),
             contact=f"<sip:{user}@{address.host_port(host, port)}{parameter}>",
             transport=config.transport,
+            local=self._local_audio(config),
         )
+
+    def _local_audio(self, trunk: Trunk) -> LocalAudio:
+        """Any leg that a call of this trunk could have."""
+        codecs = audio_codecs(trunk.codecs or self._config.media.codecs)
+        if trunk.dtmf == DtmfMethod.RFC4733.value:
+            codecs = with_telephone_events(codecs)
+        if self._config.media.comfort_noise:
+            codecs = with_comfort_noise(codecs)
+        return LocalAudio(ip=self.local_media_ip(trunk), rtp_port=0, codecs=tuple(codecs), srtp=trunk.srtp)
 
     def _on_registration(self, registration: Registration) -> None:
         trunk = self._trunks[registration.trunk]
@@ -338,15 +359,7 @@ class SipEndpoint:
             raise Unavailable("the SIP endpoint is stopped", reason="draining", retry_after_s=5)
         if trunk.max_calls and state.calls >= trunk.max_calls:
             raise Unavailable(f"trunk {trunk.name!r} has all its calls", reason="trunk_full", retry_after_s=5)
-        call = SipCall(
-            call_id=invite.call_id,
-            to_uri=uri,
-            trunk=trunk.name,
-            on_event=on_event,
-            hangup=self._hangup,
-            send_info=self._send_info,
-            on_ended=self._forget,
-        )
+        call = SipCall(call_id=invite.call_id, to_uri=uri, trunk=trunk.name, owner=self, on_event=on_event)
         self._calls[call.call_id] = call
         state.calls += 1
         try:
@@ -361,7 +374,7 @@ class SipEndpoint:
             await asyncio.wrap_future(self._send(invite, call))
         except BaseException:
             call.abandon()
-            self._forget(call)
+            self.forget(call)
             raise
         return call
 
@@ -371,14 +384,46 @@ class SipEndpoint:
         emit = functools.partial(self._to_loop, call.deliver)
         return self._thread.call(lambda stack: stack.invite(invite, emit))
 
-    def _hangup(self, call_id: str, reason: str, status: int) -> None:
+    def _on_invite(self, invite: IncomingInvite) -> None:
+        trunk = self._trunks[invite.trunk]
+        call = SipCall(
+            call_id=invite.call_id,
+            sip_call_id=invite.sip_call_id,
+            to_uri=f"sip:{address.encoded_user(invite.user)}@{address.from_domain(trunk.config)}",
+            trunk=invite.trunk,
+            owner=self,
+            is_incoming=True,
+        )
+        self._calls[call.call_id] = call
+        trunk.calls += 1
+        if trunk.config.max_calls and trunk.calls > trunk.config.max_calls:
+            call.reject(503, TRUNK_FULL)
+        elif self.on_incoming is None:
+            call.reject(404, NO_SUCH_DN)
+        else:
+            try:
+                self.on_incoming(call, invite)
+            except Exception:
+                log.exception("an incoming call failed", call_id=call.call_id, trunk=call.trunk)
+                call.reject(500, INTERNAL_ERROR)
+
+    def _deliver(self, call_id: str, event: SipEvent) -> None:
+        if (call := self._calls.get(call_id)) is not None:
+            call.deliver(event)
+
+    # -- called by the calls
+
+    def hangup(self, call_id: str, reason: str, status: int) -> None:
+        """End a call, however far it is."""
         if self._thread is not None:
             self._thread.post(lambda stack: stack.hangup(call_id, reason, status))
 
-    def _send_info(self, call_id: str, content_type: str, body: str) -> None:
+    def command(self, call_id: str, command: Callable[[Dialog], None]) -> None:
+        """Run a command on the call's dialog, on the SIP thread."""
         if self._thread is not None:
-            self._thread.post(lambda stack: stack.send_info(call_id, content_type, body))
+            self._thread.post(lambda stack: stack.command(call_id, command))
 
-    def _forget(self, call: SipCall) -> None:
+    def forget(self, call: SipCall) -> None:
+        """The call has ended."""
         if self._calls.pop(call.call_id, None) is not None:
             self._trunks[call.trunk].calls -= 1

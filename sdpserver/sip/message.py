@@ -7,7 +7,15 @@ from __future__ import annotations
 
 import re
 
-_COMPACT = {"content-type": "c", "call-id": "i"}
+_COMPACT = {
+    "content-type": "c",
+    "call-id": "i",
+    "from": "f",
+    "to": "t",
+    "contact": "m",
+    "refer-to": "r",
+    "referred-by": "b",
+}
 _SDP = "application/sdp"
 
 
@@ -27,6 +35,12 @@ def headers(message: str, name: str) -> str:
     return ", ".join(values)
 
 
+def all_headers(message: str) -> list[tuple[str, str]]:
+    """(name, value) of each header, as written but unfolded."""
+    pairs = (line.partition(":") for line in _unfolded(message))
+    return [(name.strip(), value.strip()) for name, colon, value in pairs if colon]
+
+
 def _key(line: str) -> str:
     return line.partition(":")[0].strip().lower()
 
@@ -42,9 +56,9 @@ def status_line(message: str) -> tuple[int, str]:
     return (int(match[1]), printable(match[2])) if match else (0, "")
 
 
-def printable(text: str) -> str:
+def printable(text: str, length: int = 200) -> str:
     """A peer's text without control characters and lone surrogates, short enough for a log line."""
-    clean = text.encode("utf-8", "replace").decode()[:200]
+    clean = text.encode("utf-8", "replace").decode()[:length]
     return "".join(c if c.isprintable() else " " for c in clean).strip()
 
 

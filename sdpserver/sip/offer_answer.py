@@ -107,10 +107,14 @@ class MediaSection:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Our answer to a peer's offer: the lines that follow the origin, and the leg that it makes."""
+    """Our answer to a peer's offer: the lines that follow the origin, and the leg that it makes.
+
+    `common` is what could have been answered as well, in the offerer's order.
+    """
 
     body: str
     remote: RemoteAudio
+    common: tuple[Codec, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -415,7 +419,8 @@ def answer_offer(
     if not spoken:
         raise BadRequest("the SIP peer's offer has no audio that we speak", reason="no_common_codec")
     chosen, crypto, srtp = _secured(spoken, local.srtp, previous.srtp if previous is not None else None)
-    codecs = _answered(_common(local, chosen), previous)
+    common = _common(local, chosen)
+    codecs = _answered(common, previous)
     # A hold of RFC 2543 is answered with its own address, by which neither side receives; pjsip would add it anyway.
     answered = Direction.INACTIVE if chosen.is_held else chosen.offered_direction.answered(direction)
     body = [_head(local)]
@@ -424,7 +429,7 @@ def answer_offer(
             body.append(_audio(local, codecs, answered, section.proto, (crypto,) if crypto else (), section))
         else:
             body.append(_rejected(section))
-    return Answer("".join(body), _remote(chosen, codecs, answered, previous, srtp))
+    return Answer("".join(body), _remote(chosen, codecs, answered, previous, srtp), tuple(common))
 
 
 def _secured(

@@ -12,6 +12,10 @@ NOT_ACCEPTABLE = "not_acceptable"
 NO_SRTP = "no_srtp"
 INTERNAL_ERROR = "internal_error"
 SHUTDOWN = "shutdown"
+CANCELLED = "cancelled"
+ANSWERED_ELSEWHERE = "answered_elsewhere"
+NO_SUCH_DN = "number_not_found"
+TRUNK_FULL = "trunk_full"
 OTHER = "sip_refused"
 
 # Statuses of RFC 3261 section 21, RFC 8197 (607) and RFC 8688 (608).
@@ -27,7 +31,7 @@ BY_STATUS: Mapping[int, str] = {
     484: "number_not_found",
     485: "number_not_found",
     486: "busy",
-    487: "cancelled",
+    487: CANCELLED,
     488: NOT_ACCEPTABLE,
     500: "trunk_error",
     502: "trunk_unavailable",

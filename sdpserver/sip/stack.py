@@ -7,9 +7,12 @@ and each is deleted here and not by the garbage collector, which may run anywher
 from __future__ import annotations
 
 import functools
+import heapq
+import itertools
+import math
+import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pjsua2 as pj
@@ -17,140 +20,36 @@ import structlog
 
 from ..config import Sip, Transport
 from ..errors import ConfigError, Unavailable
-from . import message
+from .accounts import OptionsAnswer, Registration, StrangersAccount, TrunkAccount, TrunkLine
 from .address import ip_or_none
-from .dialog import FORBIDDEN, Dialog, Invite, RefusedCall, guarded
+from .dialog import NOT_ACCEPTABLE_HERE, Dialog
 from .events import SipEvent, SipEventType
+from .incoming import IncomingDialog
+from .invite import IncomingInvite, Invite
+from .offer_answer import LocalAudio
+from .outgoing import OutgoingDialog
 from .pjlog import PjLog
 from .reasons import SHUTDOWN
 
 log = structlog.get_logger(__name__)
 
 MAX_CALLS = 4096  # what pjsip is built with; each costs 29 KB from the start
-NOT_FOUND = 404
+SERVICE_UNAVAILABLE = 503
 SESSION_EXPIRES_S = 1800
 SILENCE_S = 0.5
-REFUSED_REPORT_S = 10.0
 MIN_SE_S = 90  # RFC 4028 section 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrunkAccount:
-    """What pjsip needs of a trunk. `proxies` are preloaded routes, `contact` is where the peer finds us."""
-
-    name: str
-    id_uri: str
-    server_uri: str
-    register: bool
-    username: str
-    password: str
-    proxies: tuple[str, ...]
-    contact: str
-    transport: Transport
-
-    def __repr__(self) -> str:
-        return f"TrunkAccount({self.name!r})"  # never the password
-
-
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """The outcome of a REGISTER. `expires_s` 0: not registered."""
-
-    trunk: str
-    status: int
-    phrase: str
-    expires_s: int
-
-
-@dataclass(frozen=True, slots=True)
-class OptionsAnswer:
-    """The outcome of an OPTIONS. Any answer of the peer's is a sign of life, whatever its status."""
-
-    trunk: str
-    is_from_peer: bool
-    status: int
-    phrase: str
-
-
 class _Endpoint(pj.Endpoint):  # type: ignore[misc]
-    """Requests out of nowhere belong to one account of their own, whatever user they name."""
+    """Requests out of nowhere belong to the trunk that they come from, whatever user they name, or to nobody's."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.refusing_account_id = -1
+        self.account_of: Callable[[str], int] | None = None
 
     def onSelectAccount(self, prm: Any) -> None:
-        prm.accountIndex = self.refusing_account_id
-
-
-class _RefusingAccount(pj.Account):  # type: ignore[misc]
-    """Nobody is reachable here yet: strangers are refused, a trunk is told so."""
-
-    def __init__(self, stack: Stack) -> None:
-        super().__init__()
-        self._stack = stack
-        self._refused = 0
-        self._report_after_s = 0.0
-
-    @guarded
-    def onIncomingCall(self, prm: Any) -> None:
-        source = prm.rdata.srcAddress
-        trunk = self._stack.trunk_of(source)
-        status = NOT_FOUND if trunk else FORBIDDEN
-        self._report(source, trunk, status)
-        call = RefusedCall(self, prm.callId)
-        operation = pj.CallOpParam()
-        operation.statusCode = status
-        call.answer(operation)
-        self._stack.bury(call)
-
-    def _report(self, source: str, trunk: str | None, status: int) -> None:
-        """Scanners of the internet send hundreds a second: they get one line in a while."""
-        self._refused += 1
-        now_s = time.monotonic()
-        if now_s >= self._report_after_s:
-            log.warning("incoming calls are refused", calls=self._refused, source=source, trunk=trunk, status=status)
-            self._refused, self._report_after_s = 0, now_s + REFUSED_REPORT_S
-
-
-class _TrunkAccount(pj.Account):  # type: ignore[misc]
-    """A trunk. Incoming requests never get here (`_Endpoint.onSelectAccount`)."""
-
-    def __init__(
-        self,
-        name: str,
-        on_registration: Callable[[Registration], None],
-        on_options_answer: Callable[[OptionsAnswer], None],
-    ) -> None:
-        super().__init__()
-        self._name = name
-        self._on_registration = on_registration
-        self._on_options_answer = on_options_answer
-        self.registered = False
-        self.server_uri = ""
-
-    def send_options(self) -> None:
-        request = pj.SendRequestParam()
-        request.method = "OPTIONS"
-        request.txOption.targetUri = self.server_uri
-        try:
-            self.sendRequest(request)
-        except pj.Error as exc:
-            self._on_options_answer(OptionsAnswer(self._name, False, 0, str(exc.reason)))
-
-    @guarded
-    def onSendRequest(self, prm: Any) -> None:
-        event = prm.e.body.tsxState
-        is_from_peer = prm.e.type == pj.PJSIP_EVENT_TSX_STATE and event.type == pj.PJSIP_EVENT_RX_MSG
-        transaction = event.tsx
-        phrase = message.printable(transaction.statusText)
-        self._on_options_answer(OptionsAnswer(self._name, is_from_peer, transaction.statusCode, phrase))
-
-    @guarded
-    def onRegState(self, prm: Any) -> None:
-        self.registered = 200 <= prm.code < 300 and prm.expiration > 0
-        expires_s = prm.expiration if self.registered else 0
-        self._on_registration(Registration(self._name, prm.code, prm.reason, expires_s))
+        if self.account_of is not None:
+            prm.accountIndex = self.account_of(prm.rdata.srcAddress)
 
 
 class Stack:
@@ -165,24 +64,31 @@ class Stack:
         log_level: int,
         on_registration: Callable[[Registration], None],
         on_options_answer: Callable[[OptionsAnswer], None],
+        on_invite: Callable[[IncomingInvite], None],
+        on_event: Callable[[str, SipEvent], None],
         soon: Callable[[Callable[[], None]], None],
     ) -> None:
-        """Open the transports.
+        """Open the transports. `on_event` gets the events of incoming calls, by their `call_id`.
 
         :raises ConfigError: one of them cannot be opened.
         """
         self._sip = sip
         self.soon = soon
-        self._on_registration = on_registration
-        self._on_options_answer = on_options_answer
+        self.on_registration = on_registration
+        self.on_options_answer = on_options_answer
+        self._on_invite = on_invite
+        self._on_event = on_event
+        self._is_closing = False
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._due_order = itertools.count()
         self._dialogs: dict[str, Dialog] = {}
         self._redials: dict[str, Callable[[SipEvent], None]] = {}
         self._buried: list[Any] = []
-        self._accounts: dict[str, _TrunkAccount] = {}
+        self._accounts: dict[str, TrunkLine] = {}
         self._trunks_by_ip: Mapping[str, str] = {}
         self._transport_ids: dict[Transport, int] = {}
         self.ports: dict[Transport, int] = {}
-        self._refusing_account: _RefusingAccount | None = None
+        self._refusing_account: StrangersAccount | None = None
         self._log_writer = PjLog()
         self._log_writer.thisown = False  # pjsua2 deletes it
         self._endpoint = _Endpoint()
@@ -280,9 +186,14 @@ class Stack:
         return config
 
     def _create_refusing_account(self) -> None:
-        account = self._refusing_account = _RefusingAccount(self)
+        account = self._refusing_account = StrangersAccount(self)
         account.create(self._account_config("sip:sdpserver@localhost"), True)
-        self._endpoint.refusing_account_id = account.getId()
+        self._endpoint.account_of = self._account_of
+
+    def _account_of(self, source: str) -> int:
+        trunk = self._accounts.get(self.trunk_of(source) or "")
+        account = trunk if trunk is not None else self._refusing_account
+        return int(account.getId()) if account is not None else -1
 
     # -- commands
 
@@ -312,12 +223,12 @@ class Stack:
         config.regConfig.retryIntervalSec = 30
         account = self._accounts.get(trunk.name)
         if account is None:
-            account = _TrunkAccount(trunk.name, self._on_registration, self._on_options_answer)
+            account = TrunkLine(trunk.name, self)
             account.create(config)
             self._accounts[trunk.name] = account
         else:
             account.modify(config)
-        account.server_uri = trunk.server_uri
+        account.server_uri, account.local = trunk.server_uri, trunk.local
 
     def send_options(self, trunk: str) -> None:
         """Ask a trunk whether it is there (RFC 3261 section 11); an `OptionsAnswer` follows within 32 s."""
@@ -336,10 +247,10 @@ class Stack:
         account = self._accounts.get(invite.trunk)
         if account is None:
             raise Unavailable(f"trunk {invite.trunk!r} has no account", reason="sip_unavailable", retry_after_s=5)
-        dialog = Dialog(account, self, invite, emit)
+        dialog = OutgoingDialog(account, self, invite, emit)
         self._dialogs[invite.call_id] = dialog
         try:
-            dialog.start(invite)
+            dialog.start()
         except pj.Error as exc:
             self._dialogs.pop(invite.call_id, None)
             self.bury(dialog)
@@ -354,11 +265,31 @@ class Stack:
         elif (emit := self._redials.pop(call_id, None)) is not None:
             emit(SipEvent(type=SipEventType.ENDED, status=status, reason=reason, by_remote=False))
 
-    def send_info(self, call_id: str, content_type: str, body: str) -> None:
-        """Send an INFO within a call's dialog; one that is over is left alone."""
+    def command(self, call_id: str, command: Callable[[Dialog], None]) -> None:
+        """Run a command on a call's dialog; one that is over is left alone."""
         dialog = self._dialogs.get(call_id)
         if dialog is not None:
-            dialog.send_info(content_type, body)
+            command(dialog)
+
+    def take(self, account: Any, trunk: str, local: LocalAudio, pjsua_call_id: int, text: str) -> None:
+        """A trunk's INVITE: tell of it, unless it can be refused at once."""
+        call_id = secrets.token_hex(16)  # the peer's Call-ID may be another call's, be it our own that comes back
+        dialog = IncomingDialog(
+            account,
+            self,
+            call_id=call_id,
+            trunk=trunk,
+            local=local,
+            emit=functools.partial(self._on_event, call_id),
+            pjsua_call_id=pjsua_call_id,
+        )
+        invite = None if self._is_closing else dialog.read(text)
+        if invite is None:
+            dialog.refuse(SERVICE_UNAVAILABLE if self._is_closing else NOT_ACCEPTABLE_HERE)
+            self.bury(dialog)
+            return
+        self._dialogs[call_id] = dialog
+        self._on_invite(invite)
 
     # -- called by dialogs
 
@@ -389,8 +320,16 @@ class Stack:
 
     def handle_events(self, timeout_ms: int) -> None:
         """Wait for the network or a timer, and call the callbacks."""
+        if self._due:
+            timeout_ms = min(timeout_ms, max(0, math.ceil((self._due[0][0] - time.monotonic()) * 1000)))
         self._endpoint.libHandleEvents(timeout_ms)
+        while self._due and self._due[0][0] <= time.monotonic():
+            heapq.heappop(self._due)[2]()
         self._buried.clear()
+
+    def later(self, delay_s: float, command: Callable[[], None]) -> None:
+        """Run a command after that time, unless the stack is closed first."""
+        heapq.heappush(self._due, (time.monotonic() + delay_s, next(self._due_order), command))
 
     @property
     def calls(self) -> int:
@@ -398,7 +337,7 @@ class Stack:
 
     def close(self, timeout_s: float) -> None:
         """End all calls, unregister, and wait for the answers, but no longer than `timeout_s`."""
-        self._log_writer.is_closing = True
+        self._log_writer.is_closing = self._is_closing = True
         self._say_goodbye(time.monotonic() + timeout_s)
         self._destroy()
 

@@ -239,3 +239,81 @@ class PeerDialog:
             headers=headers,
             body=body,
         )
+
+
+class PeerCall:
+    """The peer's side of a call that it makes."""
+
+    def __init__(self, peer: SipPeer, to: tuple[str, int], text: str) -> None:
+        self.peer, self.to, self.text = peer, to, text
+        self.invite = invite = SipMessage.parse(text.encode("utf-8", "surrogateescape"), peer.address)
+        self.cseq = 1
+        self._to_header = invite["to"]
+        self._target = invite.start.split()[1]
+
+    @classmethod
+    def make(
+        cls,
+        peer: SipPeer,
+        user: str,
+        to: tuple[str, int],
+        *,
+        from_: str = "<sip:900@example.com>",
+        call_id: str = "",
+        headers: str = "",
+        body: str = "",
+    ) -> Self:
+        """Send the INVITE."""
+        text = peer.request(
+            "INVITE",
+            f"sip:{user}@{to[0]}:{to[1]}",
+            to,
+            from_=f"{from_};tag={secrets.token_hex(4)}",
+            call_id=call_id,
+            headers=headers,
+            body=body,
+        )
+        return cls(peer, to, text)
+
+    async def response(self, status: int, *, timeout_s: float = 5.0) -> SipMessage:
+        """The next response of that status; its tag and its Contact are the dialog's from now on."""
+        message = await self.peer.receive(status, timeout_s=timeout_s)
+        if "tag=" in message["to"]:
+            self._to_header = message["to"]
+        if contact := re.search(r"<([^>]+)>", message["contact"]):
+            self._target = contact[1]
+        return message
+
+    async def answered(self) -> SipMessage:
+        """The 200, acknowledged."""
+        message = await self.response(200)
+        self.ack()
+        return message
+
+    def ack(self, *, body: str = "") -> None:
+        """The ACK to the 2xx of the last INVITE."""
+        self.send("ACK", self.cseq, body=body)
+
+    def cancel(self, *, headers: str = "") -> None:
+        """CANCEL, by the transaction of the INVITE (RFC 3261 section 9.1)."""
+        lines = [f"CANCEL {self.invite.start.split()[1]} SIP/2.0", f"Via: {self.invite['via']}", "Max-Forwards: 70"]
+        lines += [f"{name}: {self.invite[name]}" for name in ("From", "To", "Call-ID")] + ["CSeq: 1 CANCEL"]
+        self.peer.send(_with_body(lines, headers, ""), self.to)
+
+    def request(self, method: str, *, headers: str = "", body: str = "") -> str:
+        """A request in the dialog; its text."""
+        self.cseq += 1
+        return self.send(method, self.cseq, headers=headers, body=body)
+
+    def send(self, method: str, cseq: int, *, headers: str = "", body: str = "") -> str:
+        return self.peer.request(
+            method,
+            self._target,
+            self.to,
+            from_=self.invite["from"],
+            to_header=self._to_header,
+            call_id=self.invite["call-id"],
+            cseq=cseq,
+            headers=headers,
+            body=body,
+        )

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from peers.sip_peer import PeerDialog, SipMessage, SipPeer, sdp
+from peers.sip_peer import PeerCall, PeerDialog, SipMessage, SipPeer, sdp
 
 from sdpserver.config import Config, Log, Sip, Trunk
 from sdpserver.sdp import audio_codecs, with_telephone_events
-from sdpserver.sip import LocalAudio, SipCall, SipEndpoint, SipEvent, SipEventType
+from sdpserver.sip import IncomingInvite, LocalAudio, SipCall, SipEndpoint, SipEvent, SipEventType
 
 RTP_PORT = 40000
 """Nobody listens there: these tests look at signalling."""
@@ -107,6 +107,39 @@ class Scene:
         await dialog.answer(answer or sdp(30000))
         await events.next(SipEventType.ANSWERED)
         return call, events, dialog
+
+
+class Callee:
+    """A scene whose peer calls, and those of its calls that have come."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene, self.peer = scene, scene.peer
+        self._new: asyncio.Queue[tuple[SipCall, IncomingInvite]] = asyncio.Queue()
+        scene.caller.endpoint.on_incoming = lambda call, invite: self._new.put_nowait((call, invite))
+
+    def dial(self, user: str = "5001", **options: Any) -> PeerCall:
+        """The peer's INVITE."""
+        return PeerCall.make(self.peer, user, self.scene.caller.address, **options)
+
+    async def incoming(self) -> tuple[SipCall, IncomingInvite, Events]:
+        """The next call that came."""
+        call, invite = await asyncio.wait_for(self._new.get(), 5)
+        call.on_event = events = Events()
+        return call, invite, events
+
+    @property
+    def is_untouched(self) -> bool:
+        """No further call has come."""
+        return self._new.empty()
+
+    async def connect(self, offer: str = "", **options: Any) -> tuple[PeerCall, SipCall, Events]:
+        """An answered call."""
+        peer = self.dial(body=offer or sdp(30000), **options)
+        call, _, events = await self.incoming()
+        call.answer(local_audio())
+        await peer.answered()
+        await events.next(SipEventType.ANSWERED)
+        return peer, call, events
 
 
 @pytest.fixture

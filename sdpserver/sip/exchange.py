@@ -1,0 +1,114 @@
+"""The offers and answers of one dialog, in their order (RFC 3264). Pure, but for new SRTP keys."""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+import structlog
+
+from ..errors import BadRequest
+from ..sdp import Direction
+from . import sdes
+from .offer_answer import (
+    Answer,
+    LocalAudio,
+    Offered,
+    Origin,
+    RemoteAudio,
+    accept_answer,
+    answer_offer,
+    offer_body,
+    read_own_offer,
+)
+from .reasons import NO_SRTP, NOT_ACCEPTABLE
+
+
+class Exchange:
+    """What we describe, what the peer has answered, and what is still open.
+
+    `direction` is what we want, whatever the peer makes of it. `remote` is the leg that was agreed on.
+    """
+
+    def __init__(self, local: LocalAudio, log: structlog.stdlib.BoundLogger) -> None:
+        self.local = local
+        self.direction = Direction.SENDRECV
+        self.remote: RemoteAudio | None = None
+        self.offered = Offered(codecs=local.codecs)
+        self.pending: Answer | None = None
+        """Our answer that has not left yet."""
+        self.is_answer_refused = False
+        self.refusal = NOT_ACCEPTABLE
+        """Why the peer's answer cannot be used, in our words."""
+        self.sent_sdp = ""
+        self._origin = Origin(secrets.randbits(62))
+        self._pending_offer = ""
+        self._log = log
+
+    def offer(self, *, rekey: bool = False) -> str:
+        """The SDP of our offer. With `rekey` its keys are new, otherwise those in use come first."""
+        srtp = self.remote.srtp if self.remote is not None and not rekey else None
+        cryptos = () if self.local.srtp == "off" else sdes.new_offer(in_use=srtp)
+        self.offered = Offered(codecs=self.local.codecs, direction=self.direction, cryptos=cryptos)
+        return self._describe(offer_body(self.local, self.offered))
+
+    def answer(self, offer: str) -> str | None:
+        """The SDP of our answer to the peer's offer, None to refuse it. It counts from `settle` on."""
+        answer = self.negotiate(offer)
+        return self._describe(answer.body) if answer is not None else None
+
+    def negotiate(self, offer: str) -> Answer | None:
+        """Our answer, None to refuse the offer. Asked again, it is the same."""
+        if self.pending is not None and offer == self._pending_offer:
+            return self.pending
+        self._pending_offer = offer
+        try:
+            self.pending = answer_offer(self.local, offer, previous=self.remote, direction=self.direction)
+        except BadRequest as exc:
+            self.pending = None
+            self._log.warning("the peer's offer is refused", reason=exc.reason, error=str(exc))
+        return self.pending
+
+    def answer_anew(self, local: LocalAudio) -> str | None:
+        """The SDP of our answer to the offer that is open, from this leg instead of the one before."""
+        self.local = local
+        self.pending = None
+        self._origin = Origin(self._origin.session_id)  # what was answered before has not left
+        return self.answer(self._pending_offer)
+
+    def settle(self) -> RemoteAudio | None:
+        """Our answer has left: the leg that it makes, None without an answer."""
+        pending, self.pending = self.pending, None
+        return pending.remote if pending is not None else None
+
+    def take_answer(self, sdp: str) -> bool:
+        """True when the peer's answer is usable."""
+        try:
+            self.remote = accept_answer(self.local, self.offered, sdp, previous=self.remote)
+        except BadRequest as exc:
+            self.is_answer_refused = True
+            self.refusal = NO_SRTP if exc.reason == NO_SRTP else NOT_ACCEPTABLE
+            self._log.warning("the peer's answer is refused", reason=exc.reason, error=str(exc))
+            return False
+        self.is_answer_refused = False
+        return True
+
+    def take_own_offer(self, sdp: str) -> None:
+        """An offer that pjsip made for us, of what was agreed on.
+
+        :raises BadRequest: it is not of our leg.
+        """
+        self.offered = read_own_offer(self.local, sdp)
+        self.sent_sdp = sdp  # sent again, it is the same
+
+    def is_ours(self, sent: str) -> bool:
+        """But for the version in o=, which pjsip counts by itself; it goes back when an offer of ours was refused."""
+        return _without_version(sent) == _without_version(self.sent_sdp)
+
+    def _describe(self, body: str) -> str:
+        self.sent_sdp = self._origin.describe(self.local.ip, body)
+        return self.sent_sdp
+
+
+def _without_version(sdp: str) -> list[str]:
+    return re.sub(r"^(o=\S+ \S+) \d+", r"\1", sdp, count=1, flags=re.MULTILINE).split()
