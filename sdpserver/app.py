@@ -16,6 +16,7 @@ import uvloop
 from starlette.applications import Starlette
 
 from . import __version__
+from .agents import Agents
 from .api.application import create
 from .api.listener import Listener, bind, tls_context
 from .config import Config
@@ -43,16 +44,16 @@ def build(config: Config) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with _planes(config) as sessions:
-            app.state.sessions = sessions
+        async with _planes(config) as (sessions, agents):
+            app.state.sessions, app.state.agents = sessions, agents
             yield
 
     return create(config, lifespan=lifespan)
 
 
 @contextlib.asynccontextmanager
-async def _planes(config: Config) -> AsyncIterator[Sessions]:
-    """Media, WebRTC, SIP (only with a trunk to use it for) and the sessions on top."""
+async def _planes(config: Config) -> AsyncIterator[tuple[Sessions, Agents]]:
+    """Media, WebRTC, SIP (only with a trunk to use it for), the sessions and the agents on top."""
     async with contextlib.AsyncExitStack() as started:
         try:
             media = MediaPlane(config)
@@ -69,7 +70,9 @@ async def _planes(config: Config) -> AsyncIterator[Sessions]:
         sessions = Sessions(config, media=media, webrtc=webrtc, sip=sip)
         await sessions.start()
         started.push_async_callback(sessions.stop)
-        yield sessions
+        agents = Agents(config, sessions=sessions, media=media, sip=sip)
+        started.push_async_callback(agents.stop)
+        yield sessions, agents
 
 
 def serve(config: Config) -> int:
@@ -111,6 +114,7 @@ async def _serve(config: Config) -> None:
                 log.info("stopping")
                 app.state.draining = True
                 sessions: Sessions = app.state.sessions
+                await app.state.agents.stop()
                 # While sessions hang up, requests are still answered: offers with 503, event streams with their end.
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(STOP_SESSIONS_S):

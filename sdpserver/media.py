@@ -328,7 +328,8 @@ class MediaPlane:
         """How many legs are open."""
         return len(self._legs)
 
-    def _least_loaded_worker(self) -> int:
+    def next_worker(self) -> int:
+        """The one with the fewest legs."""
         if self.engine.workers == 1:
             return 0
         load = [0] * self.engine.workers
@@ -343,7 +344,7 @@ class MediaPlane:
 
         The peer's credentials are "" until `set_remote_ice`, for an offer of ours.
         """
-        worker = self._least_loaded_worker() if worker is None else worker
+        worker = self.next_worker() if worker is None else worker
         leg_id = self.engine.create_webrtc_leg(worker, local_ufrag, local_pwd, remote_ufrag, remote_pwd)
         leg = WebRtcMediaLeg(self, leg_id, worker)
         self._legs[leg_id] = leg

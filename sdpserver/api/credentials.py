@@ -57,6 +57,20 @@ class Credentials:
             raise Unauthorized(
                 "an API key is needed, by X-API-Key or Authorization: Bearer", reason="credentials_missing"
             )
+        return self._known(given)
+
+    def principal_of_websocket(self, headers: Mapping[bytes, bytes], query: Mapping[str, str]) -> Principal | None:
+        """The same for a WebSocket, whose browser can set no header: also by `?token=`. None: no key is given, which is
+        right for a client that registers as a DN.
+
+        :raises Unauthorized: a wrong one is.
+        """
+        if not self._asks:
+            return ANONYMOUS
+        given = _key(headers) or query.get("token", "").encode()
+        return self._known(given) if given else None
+
+    def _known(self, given: bytes) -> Principal:
         digest = hashlib.sha256(given[: MAX_KEY_LENGTH + 1]).digest()
         found: Principal | None = None
         for known, principal in self._keys:

@@ -15,12 +15,15 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sdpserver.config import Config
+from sdpserver.errors import SdpServerError, Unavailable
 
 from . import failures, origins
 from .failures import ClientDisconnected, Headers
 
 log = structlog.get_logger(__name__)
 
+WEBSOCKET_PATH = "/ws"
+RETRY_AFTER_S = 5
 LINGER_S = 1.0
 LINGER_OCTETS = 4 * 1024 * 1024
 """How much of a refused body is still read and thrown away, so that the refusal reaches a client that is still sending:
@@ -46,20 +49,29 @@ class Gate:
         if scope["type"] == "http":
             await _Exchange(self._app, self._origins, scope, receive, send).run()
         elif scope["type"] == "websocket":
-            await self._refuse_websocket(scope, receive, send)
+            await self._check_websocket(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    async def _refuse_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """No route takes a WebSocket yet; the handshake gets the error form."""
-        headers = dict(scope["headers"])
+    async def _check_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a handshake for `/ws` pass; another gets the error form."""
+        headers = scope["headers_by_name"] = dict(scope["headers"])
         host, origin = _text(headers, b"host"), _text(headers, b"origin")
-        if not self._origins.knows_host(host):
-            exc = failures.translate(failures.forbidden_host(host), path="", method="")
-        elif origin and not self._origins.allows(origin, host):
-            exc = failures.translate(failures.forbidden_origin(origin), path="", method="")
-        else:
-            exc = failures.translate(HTTPException(404), path=scope["path"], method="WebSocket")
+        try:
+            if not self._origins.knows_host(host):
+                raise failures.forbidden_host(host)
+            if origin and not self._origins.allows(origin, host):
+                raise failures.forbidden_origin(origin)
+            if scope["path"] != WEBSOCKET_PATH:
+                raise HTTPException(404)
+            if scope["app"].state.draining:
+                raise Unavailable("the server is shutting down", reason="draining", retry_after_s=RETRY_AFTER_S)
+            await self._app(scope, receive, send)
+        except (SdpServerError, HTTPException) as exc:  # raised before the handshake is answered, by nobody after it
+            await self._refuse_websocket(failures.translate(exc, path=scope["path"], method="WebSocket"), scope, send)
+
+    async def _refuse_websocket(self, exc: SdpServerError, scope: Scope, send: Send) -> None:
+        headers = scope["headers_by_name"]
         request_id = _request_id(headers)
         body = failures.body_of(exc, request_id)
         head = [*failures.headers_of(exc, body), (b"x-request-id", request_id.encode()), (b"connection", b"close")]

@@ -7,6 +7,7 @@ from typing import TypeVar, cast
 import msgspec
 from starlette.requests import Request
 
+from sdpserver.json_bodies import decode
 from sdpserver.session import Sessions
 
 from . import bodies
@@ -34,8 +35,8 @@ def principal_of(request: Request, scope: str = "session") -> Principal:
 async def body_of(request: Request, type_: type[Body]) -> Body:
     """The body as `type_`.
 
-    :raises ClientError: as `bodies` has it.
+    :raises ClientError: as `bodies` and `json_bodies` have it.
     """
     headers = request.scope["headers_by_name"]
     bodies.check_content_type(headers)
-    return bodies.decode(await bodies.read(request.receive, headers), type_)
+    return decode(await bodies.read(request.receive, headers), type_)

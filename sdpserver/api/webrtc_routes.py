@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive
 
 from sdpserver.errors import BadRequest
+from sdpserver.json_bodies import check_metadata
 from sdpserver.messages import (
     CloseRequest,
     CloseResponse,
@@ -22,9 +23,7 @@ from sdpserver.messages import (
     OfferRequest,
     SessionList,
 )
-from sdpserver.session import routing
 
-from . import bodies
 from .credentials import ANONYMOUS, Principal
 from .failures import ClientDisconnected
 from .ice_servers import IceServers
@@ -39,7 +38,7 @@ async def offer(request: Request) -> Response:
     """POST /webrtc/offer."""
     principal = principal_of(request)
     message = await body_of(request, OfferRequest)
-    bodies.check_metadata(message.metadata)
+    check_metadata(message.metadata)
     if "call" not in principal.scopes and message.resume_token is None:
         _check_stays_here(request, message, principal)
     sessions = sessions_of(request)
@@ -51,8 +50,8 @@ async def offer(request: Request) -> Response:
 
 def _check_stays_here(request: Request, message: OfferRequest, principal: Principal) -> None:
     """A caller without the scope `call` may talk to the built-in destinations, not to others."""
-    destination = routing.resolve(request.app.state.config, message.call, message.metadata)
-    if destination.trunk is not None or destination.room is not None:
+    destination = sessions_of(request).resolve(message.call, message.metadata)
+    if destination.trunk is not None or destination.room is not None or destination.dn:
         principal.require("call")
 
 

@@ -52,10 +52,13 @@ class Conferences:
 
     # -- calls in one room
 
-    def join(self, calls: Sequence[Session], name: str | None) -> str:
+    def join(self, calls: Sequence[Session], name: str | None, *, together: bool = False) -> str:
         """Put all sides of these calls into one room, so that each hears all others; the room's name.
 
         A call that is in another room leaves it.
+
+        :param together: the calls have one browser, or one person before several: only the first call's browser
+            speaks and listens, otherwise it would hear itself.
 
         :raises Conflict: `call_not_answered`, `in_a_conference` (its destination is another room).
         :raises Unavailable: no room, or no place in it; nothing has changed then.
@@ -67,7 +70,10 @@ class Conferences:
         places = sum(len(_far_end(call).media_legs) for call in newcomers)
         room = self.rooms.get(name, worker=_far_end(calls[0]).worker, places=places)
         for call in newcomers:
-            _far_end(call).enter(Seat(room, call))
+            seat = Seat(room, call)
+            if together and call is not calls[0]:
+                seat.rules[BROWSER] = Rules(says=0, hears=0)
+            _far_end(call).enter(seat)
         return name
 
     # -- supervision

@@ -50,6 +50,7 @@ class FarEndListener(Occupant, Protocol):
 
     def call_progressed(self, state: CallState, detail: dict[str, Any]) -> None: ...
     def call_media_changed(self, detail: dict[str, Any]) -> None: ...
+    def call_held(self, held: bool) -> None: ...
     def call_ended(self, end: CallEnd) -> None: ...
     def call_step(self, name: str) -> None: ...
     def call_pressed(self, press: Press) -> None: ...
@@ -61,8 +62,10 @@ class FarEnd(ABC):
     can_supervise = False
     """Its browser may listen to another call instead."""
 
-    def __init__(self, destination: Destination) -> None:
+    def __init__(self, destination: Destination, listener: FarEndListener) -> None:
         self.destination = destination
+        self.listener = listener
+        """The session that it is of now; another one's after a transfer."""
         self.leg: WebRtcLeg | None = None
         self.state = CallState.CALLING
         self.muted: set[str] = set()
@@ -98,6 +101,11 @@ class FarEnd(ABC):
     def worker(self) -> int:
         """Where its legs are in the media plane."""
         return 0 if self.leg is None else self.leg.media.worker
+
+    @property
+    def worker_wanted(self) -> int | None:
+        """Where a browser's leg had best be; None: anywhere."""
+        return None
 
     @property
     def can_join_room(self) -> bool:
@@ -145,6 +153,22 @@ class FarEnd(ABC):
     async def dial(self) -> None:
         """Reach the far end; progress goes to the listener."""
 
+    def hold(self, held: bool) -> None:
+        """The browser's side has the call on hold: the far end hears music, or silence, and is not heard.
+
+        :raises Conflict: a built-in far end has nobody who could wait.
+        """
+        raise Conflict("there is nobody to put on hold", reason="cannot_hold")
+
+    @property
+    def on_hold(self) -> bool:
+        """By the browser's side; whether the far end holds as well is another matter."""
+        return False
+
+    def play_end(self, reason: str) -> None:
+        """Let the browser hear that the call failed."""
+        self._connect()
+
     def hangup(self, reason: str) -> None:
         """End the call. Idempotent."""
         self.state = CallState.ENDED
@@ -176,19 +200,20 @@ class FarEnd(ABC):
         """Its own leg, if it has one."""
         return None
 
+    @property
+    def heard(self) -> MediaLeg | None:
+        """The leg that its voice comes from, whosever it is; None: it has none."""
+        return self.media
+
 
 class BuiltInFarEnd(FarEnd):
     """Echo, tone or silence, made by the media plane itself; answered at once."""
 
     can_supervise = True
 
-    def __init__(self, destination: Destination, listener: FarEndListener) -> None:
-        super().__init__(destination)
-        self._listener = listener
-
     async def dial(self) -> None:
         self.state = CallState.ANSWERED
-        self._listener.call_progressed(self.state, {})
+        self.listener.call_progressed(self.state, {})
 
     def _connect_two(self) -> None:
         if self.leg is None:
@@ -206,8 +231,7 @@ class ConferenceFarEnd(FarEnd):
     """A room by name; answered at once."""
 
     def __init__(self, destination: Destination, listener: FarEndListener, rooms: Rooms) -> None:
-        super().__init__(destination)
-        self._listener = listener
+        super().__init__(destination, listener)
         self._rooms = rooms
 
     async def dial(self) -> None:
@@ -216,9 +240,9 @@ class ConferenceFarEnd(FarEnd):
         :raises Unavailable: no room, or no place in it.
         """
         assert self.destination.room is not None
-        self.enter(Seat(self._rooms.get(self.destination.room, worker=self.worker), self._listener))
+        self.enter(Seat(self._rooms.get(self.destination.room, worker=self.worker), self.listener))
         self.state = CallState.ANSWERED
-        self._listener.call_progressed(self.state, {})
+        self.listener.call_progressed(self.state, {})
 
     def _connect_two(self) -> None:
         if self.leg is not None:

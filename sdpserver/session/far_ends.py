@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sdpserver._media import Sound
 from sdpserver.config import Config
 from sdpserver.errors import SdpServerError
@@ -11,9 +13,20 @@ from sdpserver.sip import SipEndpoint
 from sdpserver.webrtc import WebRtcLeg
 
 from .far_end import BuiltInFarEnd, ConferenceFarEnd, FarEnd, FarEndListener
+from .local_far_end import LocalFarEnd, Ringer
 from .rooms import Rooms
 from .routing import Destination
 from .sip_far_end import SipFarEnd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FarEndParts:
+    """What far ends are made of."""
+
+    config: Config
+    media: MediaPlane
+    sip: SipEndpoint | None
+    hold_music: Sound | None
 
 
 def create_far_end(
@@ -27,14 +40,28 @@ def create_far_end(
     rooms: Rooms,
     leg: WebRtcLeg,
     hold_music: Sound | None = None,
+    ring: Ringer | None = None,
 ) -> FarEnd:
-    """The far end for a destination. A trunk without a SIP endpoint cannot be: the configuration's check refuses it."""
+    """The far end for a destination. A trunk without a SIP endpoint cannot be: the configuration's check refuses it.
+
+    :param ring: has DNs ring.
+    """
     if destination.room is not None:
         return ConferenceFarEnd(destination, listener, rooms)
+    if destination.dn and ring is not None:
+        return LocalFarEnd(destination, listener, config=config, options=options, hold_music=hold_music, ring=ring)
     if destination.trunk is None:
         return BuiltInFarEnd(destination, listener)
     if sip is None:
         raise SdpServerError("no SIP endpoint is running", reason="sip_off")
     return SipFarEnd(
-        destination, listener, config=config, options=options, media=media, sip=sip, leg=leg, hold_music=hold_music
+        destination,
+        listener,
+        config=config,
+        options=options,
+        media=media,
+        sip=sip,
+        worker=leg.media.worker,
+        browser_codecs=leg.codecs,
+        hold_music=hold_music,
     )

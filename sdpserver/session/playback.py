@@ -39,9 +39,7 @@ class PlaybackFarEnd(BuiltInFarEnd):
 
     def _over(self) -> None:
         self.hangup("normal_clearing")
-        self._listener.call_ended(
-            CallEnd(reason="normal_clearing", text="the sound has been played", was_answered=True)
-        )
+        self.listener.call_ended(CallEnd(reason="normal_clearing", text="the sound has been played", was_answered=True))
 
     def hangup(self, reason: str) -> None:
         super().hangup(reason)

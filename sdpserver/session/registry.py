@@ -7,14 +7,14 @@ import contextlib
 import hmac
 import secrets
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from sdpserver._media import Sound
-from sdpserver.config import Config
+from sdpserver.config import Config, Trunk
 from sdpserver.errors import ClientError, ConfigError, Conflict, NotFound, SdpServerError, Unavailable
 from sdpserver.events import Subscription
 from sdpserver.media import MediaPlane
@@ -28,10 +28,12 @@ from sdpserver.webrtc import WebRtcPlane, parse_offer
 from . import routing
 from .conferences import Conferences
 from .ended import EndedSession
-from .far_ends import create_far_end
+from .far_end import FarEnd
+from .far_ends import FarEndParts, create_far_end
+from .local_far_end import Ringer
 from .playback import PlaybackFarEnd
 from .quality_reports import QualityReports
-from .session import Session
+from .session import Caller, Session
 from .states import CallState
 
 log = structlog.get_logger(__name__)
@@ -59,6 +61,10 @@ class Sessions:
         self._recordings = RecordingFolder(Path(config.media.recordings_dir))
         self.conferences = Conferences(config, media, self._recordings)
         self._hold_music: Sound | None = None
+        self.registered: Container[str] = frozenset()
+        """DNs that are registered upstream; set by who registers them."""
+        self.ring_dn: Ringer | None = None
+        """Rings the DNs; set by who knows their connections."""
         self._open: dict[str, Session] = {}
         self._ended: dict[str, EndedSession] = {}
         self._calls: dict[str, Session | EndedSession] = {}  # those of both tables, by call_id
@@ -75,8 +81,10 @@ class Sessions:
         """The state of every trunk, as `SipEndpoint.trunk_status` has it."""
         return self._sip.trunks_status() if self._sip is not None else []
 
-    async def offer(self, request: OfferRequest, *, owner: str) -> OfferResponse:
+    async def offer(self, request: OfferRequest, *, owner: str, resume_s: float | None = None) -> OfferResponse:
         """A new session, or a new offer for the one that `session_id` and `resume_token` name.
+
+        :param resume_s: how long its page may be gone; None: `[session] resume_s`.
 
         A re-offer's `call` is ignored: the call goes on. Cancelling this while `wait_for` holds it ends the session.
 
@@ -90,7 +98,7 @@ class Sessions:
         session_id = request.session_id or secrets.token_urlsafe(12)
         if (old := self._ended.get(session_id)) is not None and old.owner != owner:
             raise Conflict("this session_id is taken", reason="session_exists", session_id=session_id)
-        session = self._create(request, session_id=session_id, owner=owner, sound=sound)
+        session = self._create(request, session_id=session_id, owner=owner, sound=sound, resume_s=resume_s)
         try:
             await session.wait_dialled()
             if (states := _WAIT_FOR.get(session.options.wait_for)) is not None:
@@ -107,17 +115,26 @@ class Sessions:
             session.close("internal_error")
             raise
 
+    def resolve(self, call: CallOptions | None, metadata: Mapping[str, Any]) -> routing.Destination:
+        """Where a session would go.
+
+        :raises BadRequest: `bad_destination`, `unknown_trunk`.
+        """
+        return routing.resolve(self._config, call, metadata, registered=self.registered)
+
     async def _sound_for(self, request: OfferRequest) -> Sound | None:
         """What a new session to playback/<file> plays, before anything is answered."""
         if request.session_id in self._open or request.resume_token is not None:
             return None
-        destination = routing.resolve(self._config, request.call, request.metadata)
+        destination = self.resolve(request.call, request.metadata)
         return await self.sounds.load(destination.sound) if destination.sound else None
 
-    def _create(self, request: OfferRequest, *, session_id: str, owner: str, sound: Sound | None) -> Session:
+    def _create(
+        self, request: OfferRequest, *, session_id: str, owner: str, sound: Sound | None, resume_s: float | None
+    ) -> Session:
         self._refuse_if_full()
         options = request.call or CallOptions()
-        destination = routing.resolve(self._config, options, request.metadata)
+        destination = self.resolve(options, request.metadata)
         offer = parse_offer(request.sdp.sdp)
         session = Session(
             session_id=session_id,
@@ -128,6 +145,7 @@ class Sessions:
             config=self._config,
             quality_reports=self._quality_reports,
             recordings=self._recordings,
+            resume_s=resume_s,
         )
         leg = self._webrtc.create_leg(offer, codecs=self._browser_codecs(destination, options))
         try:
@@ -146,20 +164,70 @@ class Sessions:
                         rooms=self.conferences.rooms,
                         leg=leg,
                         hold_music=self._hold_music,
+                        ring=self.ring_dn,
                     )
                 ),
             )
         except BaseException:
             leg.media.close()
             raise
-        self._open[session_id] = session
+        self._begin(session)
+        return session
+
+    def _begin(self, session: Session) -> None:
+        self._open[session.id] = session
         self._calls[session.call_id] = session
-        self._drop_ended(session_id)
+        self._drop_ended(session.id)
         self._created += 1
-        task = asyncio.get_running_loop().create_task(self._run(session), name=f"session {session_id}")
+        task = asyncio.get_running_loop().create_task(self._run(session), name=f"session {session.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    # -- calls that come in
+
+    def ring(
+        self,
+        *,
+        dn: str,
+        owner: str,
+        caller: Caller,
+        create_far_end: Callable[[Session, FarEndParts], FarEnd],
+        options: CallOptions,
+        trunk: Trunk | None,
+        resume_s: float,
+    ) -> Session:
+        """A session for a call to a DN, which rings once it is offered to browsers (`offer_to`).
+
+        :raises Unavailable: full, draining, no RTP port.
+        """
+        self._refuse_if_full()
+        session = Session(
+            session_id=secrets.token_urlsafe(12),
+            owner=owner,
+            destination=routing.Destination(uri=caller.number, dn=dn, trunk=trunk, user=caller.number),
+            options=options,
+            metadata={},
+            config=self._config,
+            quality_reports=self._quality_reports,
+            recordings=self._recordings,
+            caller=caller,
+            resume_s=resume_s,
+        )
+        session.ring(create_far_end(session, self._parts))
+        self._begin(session)
         return session
+
+    @property
+    def _parts(self) -> FarEndParts:
+        return FarEndParts(config=self._config, media=self._media, sip=self._sip, hold_music=self._hold_music)
+
+    def offer_to(self, session: Session, connection: str) -> str:
+        """Have a ringing call ring at one connection too: the SDP offer for its browser."""
+        codecs = self._browser_codecs(session.destination, session.options)
+        far_end = session.far_end
+        leg = self._webrtc.create_offer(codecs=codecs, worker=far_end.worker_wanted if far_end else None)
+        session.browser.ring(connection, leg)
+        return leg.offer
 
     def _browser_codecs(self, destination: routing.Destination, options: CallOptions) -> list[Codec]:
         """What the answer to the browser lists: `call.codecs` alone, else the trunk's codecs and then all others.
@@ -181,6 +249,22 @@ class Sessions:
         if len(self._open) >= self._config.session.max_sessions:
             raise Unavailable("all sessions are in use", reason="full", retry_after_s=RETRY_AFTER_S)
 
+    async def reoffer(self, session: Session, sdp: str) -> OfferResponse:
+        """A new offer for a session: renegotiation, ICE restart, or a reloaded page.
+
+        :raises BadRequest: the offer is refused, and nothing has changed.
+        """
+        async with session.lock:
+            offer = parse_offer(sdp)
+            codecs = self._browser_codecs(session.destination, session.options)
+            replaced = session.resume(
+                offer, lambda worker: self._webrtc.create_leg(offer, codecs=codecs, worker=worker)
+            )
+            response = session.answer()
+            if replaced is not None:
+                await session.browser.close(replaced)
+            return response
+
     async def _resume(self, request: OfferRequest, *, owner: str) -> OfferResponse:
         session = self._open[request.session_id or ""]
         token = request.resume_token or ""
@@ -190,18 +274,10 @@ class Sessions:
                 reason="session_exists",
                 session_id=session.id,
             )
-        async with session.lock:
-            offer = parse_offer(request.sdp.sdp)
-            codecs = self._browser_codecs(session.destination, session.options)
-            replaced = session.resume(
-                offer, lambda worker: self._webrtc.create_leg(offer, codecs=codecs, worker=worker)
-            )
-            if request.metadata:
-                session.metadata = request.metadata
-            response = session.answer()
-            if replaced is not None:
-                await session.close_leg(replaced)
-            return response
+        response = await self.reoffer(session, request.sdp.sdp)
+        if request.metadata:
+            session.metadata = response.metadata = request.metadata
+        return response
 
     async def _run(self, session: Session) -> None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -30,12 +30,16 @@ class BuiltIn(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """`built_in`, `room`, `sound`, or `trunk` with the `user` part to dial there. `uri` is what the client is told."""
+    """`built_in`, `room`, `sound`, `dn`, or `trunk` with the `user` part to dial there.
+
+    `uri` is what the client is told.
+    """
 
     uri: str
     built_in: BuiltIn | None = None
     room: str | None = None
     sound: str = ""
+    dn: str = ""
     trunk: Trunk | None = None
     user: str = ""
 
@@ -96,8 +100,13 @@ def _check_host(host: str, trunk: Trunk) -> None:
         raise BadRequest(f"{host!r} is not served by trunk {trunk.name!r}", reason="bad_destination")
 
 
-def resolve(config: Config, call: CallOptions | None, metadata: Mapping[str, Any]) -> Destination:
+def resolve(
+    config: Config, call: CallOptions | None, metadata: Mapping[str, Any], *, registered: Container[str] = ()
+) -> Destination:
     """Find the far end.
+
+    A DN of `[[dn]]` comes before the routes, which often match all digits. One that is `registered` upstream comes
+    after them: its PBX is the one to ring it.
 
     :raises BadRequest: reason `bad_destination` when nothing is known by that name, `unknown_trunk` for a trunk that
         is not configured.
@@ -116,12 +125,16 @@ def resolve(config: Config, call: CallOptions | None, metadata: Mapping[str, Any
             check_name(sound := to.removeprefix(PLAYBACK))
             return Destination(uri=to, sound=sound)
     user, host = _split_uri(to)
+    if named is None and not host and any(dn.number == user for dn in config.dn):
+        return Destination(uri=user, dn=user)
     for route in config.routes:
         if (named is None or route.trunk == named) and _pattern(route.match).search(user):
             trunk = trunks[route.trunk]
             dialled = route.prefix + user[route.strip :]
             break
     else:
+        if named is None and not host and user in registered:
+            return Destination(uri=user, dn=user)
         if named is None:
             raise BadRequest(f"no route leads to {to!r}", reason="bad_destination")
         trunk, dialled = trunks[named], user

@@ -5,26 +5,28 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
-from sdpserver._media import Sound
 from sdpserver.config import Config
-from sdpserver.dtmf import DtmfOrder, LegName, Press
-from sdpserver.errors import Conflict, SdpServerError
+from sdpserver.dtmf import Press
+from sdpserver.errors import SdpServerError
 from sdpserver.events import EventLog
 from sdpserver.media import MediaLeg
 from sdpserver.messages import CallInfo, CallOptions, OfferResponse, SdpAnswer
 from sdpserver.recording import RecordingFolder
 from sdpserver.webrtc import DataChannel, Offer, WebRtcEvent, WebRtcLeg
 
+from .browser_side import BrowserSide
 from .call_audio import CallAudio
+from .commands import Commands
 from .events_channel import EVENTS_CHANNEL, follow_events
-from .far_end import FAR, CallEnd, FarEnd
+from .far_end import CallEnd, FarEnd
+from .local_far_end import LocalFarEnd
 from .quality_reports import QualityReports
-from .recorder import Recording
 from .routing import BuiltIn, Destination
 from .sip_far_end import SipFarEnd
 from .states import CallState, MediaState, SessionState, SessionStates
@@ -36,11 +38,17 @@ log = structlog.get_logger(__name__)
 END_TONE_S = 3.0
 """How long a caller hears why a call failed."""
 
-LEG_CLOSE_S = 1.0
-"""close_notify is one datagram; a leg that takes longer to close is cut off."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who calls a DN. `headers` are those that its client may see."""
+
+    number: str
+    display_name: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
 
 
-class Session:
+class Session(Commands):
     """Made by `Sessions`. All methods belong to the event loop; `run` is the task that owns everything else."""
 
     def __init__(
@@ -54,13 +62,19 @@ class Session:
         config: Config,
         quality_reports: QualityReports,
         recordings: RecordingFolder,
+        caller: Caller | None = None,
+        resume_s: float | None = None,
     ) -> None:
+        """:param caller: of a call that has come in and rings; None: the browser is the caller.
+        :param resume_s: how long a page may be gone; None: `[session] resume_s`.
+        """
         loop = asyncio.get_running_loop()
         self.id = session_id
         self.owner = owner
         self.destination = destination
         self.options = options
         self.metadata = metadata
+        self.caller = caller
         self.resume_token = secrets.token_urlsafe(24)
         self.call_id = secrets.token_hex(8)
         self.created_at = datetime.now(UTC)
@@ -72,12 +86,18 @@ class Session:
         self._loop = loop
         self._started = loop.time()
         self._ended: float | None = None
-        self._states = SessionStates(self._state_changed)
+        self._states = SessionStates(self._state_changed, ringing=caller is not None)
         self._end: CallEnd | None = None
-        self._leg: WebRtcLeg | None = None
+        self._resume_s = config.session.resume_s if resume_s is None else resume_s
+        self.browser = BrowserSide(
+            session_id=session_id,
+            on_event=self._on_webrtc_event,
+            on_channel=self._on_channel,
+            detect_inband_presses=config.media.dtmf_inband_detection,
+        )
         self._far_end: FarEnd | None = None
         self._group: asyncio.TaskGroup | None = None
-        self._leg_tasks: dict[WebRtcLeg, asyncio.Task[None]] = {}
+        self._dialling: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
         self._closed = asyncio.Event()
         self._progress = CallProgress()
@@ -87,27 +107,43 @@ class Session:
             call_id=self.call_id,
             folder=recordings,
             record_tone=config.media.record_tone,
-            legs=self._media_legs,
+            legs=self._audio_legs,
             emit=self.events.emit,
         )
         self._log = log.bind(session_id=session_id, call_id=self.call_id)
-        self.events.emit("offer")
+        self.events.emit("offer" if caller is None else "ringing")
 
     # -- life
 
     def open(self, leg: WebRtcLeg, create_far_end: Callable[[WebRtcLeg], FarEnd]) -> None:
         """Take the browser's leg and make the far end; `run` then carries them."""
-        self._leg = leg
-        self._listen_to(leg)
+        self.browser.use(leg)
         self._far_end = create_far_end(leg)
         self._far_end.attach(leg)
+        self._limit_duration()
+
+    def ring(self, far_end: FarEnd) -> None:
+        """A call has come in: its far end is there, and browsers are offered to answer it (`browser.ring`)."""
+        self._far_end = far_end
+        self._limit_duration()
+
+    def _limit_duration(self) -> None:
         self._timers.set("max_duration", self._config.session.max_duration_s, lambda: self.close("max_duration"))
 
-    def _listen_to(self, leg: WebRtcLeg) -> None:
-        leg.on_event = lambda event, detail: self._on_webrtc_event(leg, event, detail)
-        leg.on_channel = self._on_channel
-        if self._config.media.dtmf_inband_detection:
-            leg.media.detect_inband_presses(True)
+    def accept(self, connection: str, sdp: str) -> None:
+        """A browser's answer to our offer: the call is answered.
+
+        :raises Conflict: `not_ringing`: somebody else was quicker, or the caller has given up.
+        :raises BadRequest: the SDP; it rings on.
+        """
+        if self._far_end is None or self._group is None or self.closed:
+            raise self._closed_error()
+        leg = self.browser.answer(connection, sdp)
+        self._states.set(SessionState.OPEN)
+        self._far_end.attach(leg)
+        self._timers.set("setup", self._config.session.setup_timeout_s, lambda: self.close("setup_timeout"))
+        self.events.emit("answer", codecs=[codec.rtpmap for codec in leg.codecs])
+        self._dialling = self._group.create_task(self._dial(), name=f"answer {self.id}")
 
     async def run(self) -> None:
         """Live until closed, then free everything. Raises nothing: a failure closes this session and no other."""
@@ -115,15 +151,16 @@ class Session:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                if self._leg is not None:
-                    self._run_leg(self._leg)
-                dialling = group.create_task(self._dial(), name=f"dial {self.id}")
+                self.browser.carry(group)
+                if self._states.session is not SessionState.RINGING:
+                    self._dialling = group.create_task(self._dial(), name=f"dial {self.id}")
                 await self._closing.wait()
-                dialling.cancel()
+                if self._dialling is not None:
+                    self._dialling.cancel()
                 await self.audio.recorder.finished()
                 self._final = self._describe()  # with the last figures of the legs
                 if self._leg is not None:
-                    await self.close_leg(self._leg)
+                    await self.browser.close(self._leg)
         except* Exception:
             self._log.exception("session failed")
         finally:
@@ -151,6 +188,7 @@ class Session:
         if self._far_end is not None:
             self._far_end.hangup(reason)
         self.audio.recorder.stop()
+        self.browser.stop_all_ringing()
         self._closing.set()
 
     @property
@@ -166,24 +204,9 @@ class Session:
         """From the moment that closing begins."""
         return self.close_reason is not None
 
-    def _closed_error(self) -> Conflict:
-        return Conflict("the session was closed", reason="session_closed", session_id=self.id)
-
-    def _run_leg(self, leg: WebRtcLeg) -> None:
-        if self._group is not None:
-            self._leg_tasks[leg] = self._group.create_task(leg.run(), name=f"leg {self.id}")
-
-    async def close_leg(self, leg: WebRtcLeg) -> None:
-        """Close a leg of the browser's, this one or one that `resume` replaced."""
-        leg.on_event = leg.on_channel = None
-        try:
-            async with asyncio.timeout(LEG_CLOSE_S):
-                await leg.close()
-        except TimeoutError:
-            self._log.warning("leg did not close in time")
-        leg.media.close()
-        if (task := self._leg_tasks.pop(leg, None)) is not None:
-            task.cancel()
+    @property
+    def _leg(self) -> WebRtcLeg | None:
+        return self.browser.leg
 
     def _release(self) -> None:
         """Free what is left; nothing here waits or raises."""
@@ -193,9 +216,8 @@ class Session:
         final = self._final or self._describe()
         if self._far_end is not None:
             self._far_end.close()
-        if self._leg is not None:
-            self._leg.media.close()
-        self._far_end = self._leg = None
+        self.browser.release()
+        self._far_end = None
         self._states.set(SessionState.CLOSED)
         self._final = {**final, "state": "closed", "timeline": self.events.timeline}
         self.events.close()
@@ -244,22 +266,31 @@ class Session:
     def call_media_changed(self, detail: dict[str, Any]) -> None:
         self.events.emit("media_changed", **detail)
 
+    def call_held(self, held: bool) -> None:
+        self.events.emit("hold", held=held, by="remote")
+
     def call_step(self, name: str) -> None:
         self.events.mark(name)
 
     def call_ended(self, end: CallEnd) -> None:
         """The far end hung up, refused or fell silent."""
         self._end = end
-        if self._states.session is not SessionState.OPEN:
+        if self._states.session not in (SessionState.OPEN, SessionState.RINGING):
             return
         self._states.set(CallState.ENDED)
         self.events.emit("ended", reason=end.reason, sip_status=end.sip_status, sip_reason=end.sip_reason)
         self._log.info("call ended", reason=end.reason, sip_status=end.sip_status)
-        if end.was_answered or self._progress.awaited or not isinstance(self._far_end, SipFarEnd):
+        if (
+            end.was_answered
+            or self._progress.awaited
+            or not isinstance(self._far_end, SipFarEnd | LocalFarEnd)
+            or self.caller
+        ):
             self._progress.fail(end.error(self.destination.uri, self.id))
             self.close(end.reason)
             return
         # The page has its answer already: it hears why, then the session ends.
+        assert self._far_end is not None
         self._far_end.play_end(end.reason)
         self._states.set(SessionState.ENDING)
         self._timers.set("end_tone", END_TONE_S, lambda: self.close(end.reason))
@@ -296,68 +327,6 @@ class Session:
         if self._far_end is not None and self.destination.room is None:
             self._far_end.leave_room("dissolved")
 
-    def mute(self, leg_name: str, muted: bool) -> None:
-        """What comes from this leg is heard by nobody; its peer is not told.
-
-        :raises Conflict: `no_such_leg`.
-        """
-        far_end = self._far_end
-        if far_end is None or leg_name not in far_end.media_legs:
-            raise Conflict(f"the call has no leg {leg_name!r}", reason="no_such_leg", session_id=self.id)
-        if (leg_name in far_end.muted) == muted:
-            return
-        far_end.mute(leg_name, muted)
-        if far_end.seat is None:  # else the room has told it
-            self.events.emit("muted", leg=leg_name, muted=muted)
-
-    # -- what the client does to the call
-
-    def send_dtmf(self, order: DtmfOrder) -> None:
-        """Press keys toward the far end or the browser, after those that are being pressed.
-
-        :raises Conflict: the leg cannot send them now; `reason` says why.
-        """
-        if self._leg is None or self._far_end is None:
-            raise self._closed_error()
-        try:
-            if order.leg == "sip":
-                self._far_end.send_dtmf(order)
-            else:
-                self._leg.press(order.digits, duration_ms=order.duration_ms, gap_ms=order.gap_ms, method=order.method)
-        except OverflowError as exc:
-            raise Conflict("too many presses wait to be sent", reason="too_many_presses", session_id=self.id) from exc
-        except Conflict as exc:
-            exc.session_id = self.id
-            raise
-        self._log.info("dtmf sent", leg=order.leg, digits=len(order.digits))
-
-    def call_pressed(self, press: Press) -> None:
-        self._pressed(press, "sip")
-
-    def _pressed(self, press: Press, leg: LegName) -> None:
-        self.events.emit("dtmf", digit=press.digit, duration_ms=press.duration_ms, leg=leg, method=press.method.value)
-
-    def play(self, legs: tuple[str, ...], file: str, sound: Sound, *, loop: bool) -> None:
-        """Have these legs hear a sound instead of the call.
-
-        :raises Conflict: `call_not_answered`: the far end is not there yet; `no_such_leg`: it has no leg.
-        """
-        if FAR in legs:
-            self._check_answered()
-        self.audio.play(legs, file, sound, loop=loop)
-
-    def record(self, *, record: bool, pause: bool | None, tone: bool | None) -> Recording:
-        """Begin, pause, resume or stop the recording of an answered call.
-
-        :raises Conflict: `call_not_answered`, `not_recording`.
-        """
-        self._check_answered()
-        return self.audio.recorder.order(record=record, pause=pause, tone=tone)
-
-    def _check_answered(self) -> None:
-        if self._states.call is not CallState.ANSWERED:
-            raise Conflict("the call is not answered", reason="call_not_answered", session_id=self.id)
-
     # -- the browser's leg
 
     def answer(self) -> OfferResponse:
@@ -380,7 +349,7 @@ class Session:
         """Take a new offer for this session; the call is not touched.
 
         The same DTLS association is renegotiated (direction, ICE restart). A new one, a reloaded page's, gets a leg of
-        its own from `create_leg(worker)`; the leg that it takes the place of is returned, to be closed by `close_leg`.
+        its own from `create_leg(worker)`; the leg that it takes the place of is returned, for `browser.close`.
 
         :raises BadRequest: the offer is refused, and nothing has changed.
         """
@@ -393,14 +362,12 @@ class Session:
             self.events.emit("renegotiated", direction=leg.direction.value)
             return None
         replacement = create_leg(leg.media.worker)
-        self._listen_to(replacement)
         self._timers.cancel("resume")
-        self._leg = replacement
+        self.browser.use(replacement)
         if self._states.media is not MediaState.NEW:
             self._states.set(MediaState.NEW)
         far_end.attach(replacement)
         self.audio.legs_changed()
-        self._run_leg(replacement)
         self.events.emit("resumed")
         return leg
 
@@ -444,7 +411,7 @@ class Session:
                 # A page that reloads says close_notify just as one that leaves for good does.
                 self._states.set(MediaState.LOST)
                 self.events.emit("disconnected")
-                self._timers.set("resume", self._config.session.resume_s, lambda: self.close("client_closed"))
+                self._timers.set("resume", self._resume_s, lambda: self.close("client_closed"))
 
     def _on_channel(self, channel: DataChannel) -> None:
         self._log.debug("data channel", label=channel.label)
@@ -468,6 +435,10 @@ class Session:
         legs = self._media_legs().items()
         self.events.emit_latest("quality", **{side: leg.report_quality() if leg else None for side, leg in legs})
 
+    def _audio_legs(self) -> dict[str, MediaLeg | None]:
+        """Whose voices the call has, by the same names."""
+        return {**self._media_legs(), "sip": self._far_end.heard if self._far_end else None}
+
     # -- what clients see
 
     def describe(self) -> dict[str, Any]:
@@ -486,7 +457,10 @@ class Session:
             "call": {
                 "call_id": self.call_id,
                 "to": self.destination.uri,
+                "from": self.caller.number if self.caller else self.options.from_,
+                "direction": "inbound" if self.caller else "outbound",
                 "state": self._states.call.value,
+                "on_hold": self.on_hold,
                 "reason": end.reason if end else None,
                 "sip_status": end.sip_status if end else None,
             },

@@ -15,6 +15,7 @@ from sdpserver.media import LegEvent, MediaLeg, MediaPlane
 from sdpserver.messages import CallOptions
 from sdpserver.sdp import Codec, Direction, audio_codecs, with_comfort_noise, with_telephone_events
 from sdpserver.sip import LocalAudio, RemoteAudio, SipCall, SipEndpoint, SipEvent, SipEventType, SrtpKeys
+from sdpserver.sip.reasons import STATUS_BY_REASON
 from sdpserver.tones import SILENCE, Tone, progress_tones
 from sdpserver.webrtc import WebRtcLeg
 
@@ -25,7 +26,7 @@ from .states import CallState, check_transition
 
 
 class SipFarEnd(FarEnd):
-    """A SIP call through a trunk. Its RTP leg is on the worker of the browser's leg."""
+    """A SIP call through a trunk, either way. Its RTP leg is on the worker of the browser's leg."""
 
     def __init__(
         self,
@@ -36,28 +37,36 @@ class SipFarEnd(FarEnd):
         options: CallOptions,
         media: MediaPlane,
         sip: SipEndpoint,
-        leg: WebRtcLeg,
+        worker: int,
+        browser_codecs: Sequence[Codec],
         hold_music: Sound | None,
+        incoming: SipCall | None = None,
     ) -> None:
-        super().__init__(destination)
+        """:param incoming: the call that has come in and rings; None: `dial` makes one."""
+        super().__init__(destination, listener)
         self._hold_music = hold_music
         self._was_heard = False
         assert destination.trunk is not None
         self._trunk = destination.trunk
-        self._listener = listener
         self._config = config
         self._options = options
         self._sip = sip
-        self._call: SipCall | None = None
+        self._call: SipCall | None = incoming
+        self._is_incoming = incoming is not None
+        self._on_hold = False
+        self._is_held = False
         self._remote: RemoteAudio | None = None
         self._ring_timer: asyncio.TimerHandle | None = None
         self._tones = progress_tones(self._trunk.tones or config.media.tones)
         self._tone: Tone | None = None
         self._info_presses = InfoPresses(self._send_info)
-        self.rtp = media.create_rtp_leg(worker=leg.media.worker)
+        if incoming is not None:
+            self.state = CallState.RINGING
+            incoming.on_event = self._on_sip_event
+        self.rtp = media.create_rtp_leg(worker=worker)
         try:
             self.rtp.on_event = self._on_rtp_event
-            self._codecs = offered_codecs(self._trunk.codecs or config.media.codecs, leg.codecs)
+            self._codecs = offered_codecs(self._trunk.codecs or config.media.codecs, browser_codecs)
             if self._trunk.dtmf == DtmfMethod.RFC4733.value:
                 self._codecs = with_telephone_events(self._codecs)
             if config.media.comfort_noise:
@@ -70,20 +79,19 @@ class SipFarEnd(FarEnd):
             raise
 
     async def dial(self) -> None:
-        """Send the INVITE.
+        """Send the INVITE, or answer the one that has come in.
 
         :raises BadRequest: the destination or a header cannot be put into SIP.
         """
+        if self._is_incoming and self._call is not None:
+            self._cancel_ring_timer()
+            self._call.answer(self._local_audio)
+            return
         self._ring_timer = asyncio.get_running_loop().call_later(self._options.ring_timeout_s, self._no_answer)
         call = await self._sip.invite(
             trunk=self._trunk,
             target=self.destination.user,
-            media=LocalAudio(
-                ip=self._sip.local_media_ip(self._trunk),
-                rtp_port=self.rtp.port,
-                codecs=tuple(self._codecs),
-                srtp=self._trunk.srtp,
-            ),
+            media=self._local_audio,
             from_user=self._options.from_,
             display_name=self._options.display_name,
             headers=self._options.headers,
@@ -92,6 +100,26 @@ class SipFarEnd(FarEnd):
         self._call = call
         if self.state is CallState.ENDED:
             call.hangup()  # ended while the INVITE was on its way out
+
+    @property
+    def _local_audio(self) -> LocalAudio:
+        return LocalAudio(
+            ip=self._sip.local_media_ip(self._trunk),
+            rtp_port=self.rtp.port,
+            codecs=tuple(self._codecs),
+            srtp=self._trunk.srtp,
+        )
+
+    def ring(self) -> None:
+        """Tell the peer that a browser rings; nobody answers within `ring_timeout_s`: 480."""
+        if self._call is not None:
+            self._call.ring()
+        self._ring_timer = asyncio.get_running_loop().call_later(self._options.ring_timeout_s, self._no_answer)
+
+    def attach(self, leg: WebRtcLeg) -> None:
+        if self.rtp.worker != leg.media.worker:
+            self.rtp.move(leg.media.worker)
+        super().attach(leg)
 
     def _set_state(self, state: CallState) -> None:
         check_transition(self.state, state)
@@ -114,22 +142,31 @@ class SipFarEnd(FarEnd):
                 self._cancel_ring_timer()
                 self._progress(CallState.ANSWERED, event.media, detail)
             case SipEventType.MEDIA_CHANGED:
-                was = self._remote.direction if self._remote else Direction.SENDRECV
-                self._apply(event.media)
-                if self.seat is not None:
-                    self._connect()
-                now = self._remote.direction if self._remote else was
-                self._listener.call_media_changed({"direction": now.value, "held": not now.sends, "was": was.value})
+                self._media_changed(event)
             case SipEventType.PRESSED if event.press is not None:
                 self._pressed(event.press)
             case SipEventType.ENDED:
                 self._ended(event.reason, event.sip_reason, event.status)
 
+    def _media_changed(self, event: SipEvent) -> None:
+        was = self._remote.direction if self._remote else Direction.SENDRECV
+        self._apply(event.media)
+        if self.seat is not None:
+            self._connect()
+        now = self._remote.direction if self._remote else was
+        # That we send to nobody because we hold says nothing of the peer; some answer a hold by `inactive`.
+        was_held = self._is_held
+        if event.by_remote or not self._on_hold:
+            self._is_held = not now.sends
+        if was_held != self._is_held:
+            self.listener.call_held(self._is_held)
+        self.listener.call_media_changed({"direction": now.value, "held": self._is_held, "was": was.value})
+
     def _progress(self, state: CallState, remote: RemoteAudio | None, detail: dict[str, Any]) -> None:
         self._set_state(state)
         self._apply(remote)
         self._connect()
-        self._listener.call_progressed(state, detail)
+        self.listener.call_progressed(state, detail)
 
     def _apply(self, remote: RemoteAudio | None) -> None:
         """Follow the far end's SDP."""
@@ -157,6 +194,10 @@ class SipFarEnd(FarEnd):
     def media_legs(self) -> dict[str, MediaLeg]:
         return {**super().media_legs, FAR: self.rtp}
 
+    @property
+    def worker_wanted(self) -> int | None:
+        return self.rtp.worker
+
     def _held_legs(self) -> set[str]:
         return {FAR} if self._remote is not None and not self._remote.direction.sends else set()
 
@@ -171,19 +212,19 @@ class SipFarEnd(FarEnd):
         if self._tone is not None:
             send_tone(browser, self._tone)
         elif self.state in (CallState.EARLY, CallState.ANSWERED):
-            if FAR in self.muted:
+            if FAR in self.muted or self._on_hold:
                 send_tone(browser, SILENCE)
             else:
                 browser.send_from(self.rtp)
-            if self._holds(self.leg.direction) and self._hold_music is not None:
+            if (self._holds(self.leg.direction) or self._on_hold) and self._hold_music is not None:
                 self.rtp.send_sound(self._hold_music, loop=True)
-            elif self.leg.direction.receives and BROWSER not in self.muted:
+            elif self.leg.direction.receives and BROWSER not in self.muted and not self._on_hold:
                 self.rtp.send_from(browser)
             else:
                 # The page is muted, on hold, or only listens. Silence keeps the PBX's RTP timeout and NAT bindings
                 # content.
                 send_tone(self.rtp, SILENCE)
-        elif self.state is CallState.RINGING:
+        elif self.state is CallState.RINGING and not self._is_incoming:
             send_tone(browser, self._tones.ringback)
         else:
             browser.send_from(None)
@@ -201,9 +242,9 @@ class SipFarEnd(FarEnd):
     def _on_rtp_event(self, event: LegEvent, data: bytes) -> None:
         match event:
             case LegEvent.FIRST_RTP_RECEIVED:
-                self._listener.call_step("sip_first_rtp_in")
+                self.listener.call_step("sip_first_rtp_in")
             case LegEvent.FIRST_RTP_SENT:
-                self._listener.call_step("sip_first_rtp_out")
+                self.listener.call_step("sip_first_rtp_out")
             case LegEvent.DTMF:
                 if (press := Press.of_media_plane(data)) is not None:
                     self._pressed(press)
@@ -211,6 +252,20 @@ class SipFarEnd(FarEnd):
                 self._ended("media_failed", f"the media plane could not carry the call: {data.decode()}", 0)
             case LegEvent.MEDIA_TIMEOUT if self.state is not CallState.ENDED:
                 self._ended("media_timeout", f"no RTP or RTCP for {self._config.session.media_timeout_s:g} s", 0)
+
+    # -- hold
+
+    def hold(self, held: bool) -> None:
+        """The re-INVITE says `sendonly` (RFC 3264 section 8.4), so that the peer may give music of its own."""
+        if self.state is not CallState.ANSWERED or self._call is None:
+            raise Conflict("the call is not answered", reason="call_not_answered")
+        self._on_hold = held
+        self._connect()
+        self._call.set_direction(Direction.SENDONLY if held else Direction.SENDRECV)
+
+    @property
+    def on_hold(self) -> bool:
+        return self._on_hold
 
     # -- DTMF
 
@@ -244,7 +299,7 @@ class SipFarEnd(FarEnd):
 
     def _pressed(self, press: Press) -> None:
         """The same the other way round."""
-        self._listener.call_pressed(press)
+        self.listener.call_pressed(press)
         if self.leg is None or press.method is DtmfMethod.INBAND:
             return
         if press.method is DtmfMethod.INFO or not self.leg.takes_events:
@@ -252,7 +307,7 @@ class SipFarEnd(FarEnd):
                 self.leg.press(press.digit, duration_ms=press.sendable_ms)
 
     def _no_answer(self) -> None:
-        if self.state is CallState.CALLING:
+        if self.state is CallState.CALLING:  # an incoming call rings from the start
             reason, text = "sip_timeout", "the trunk did not answer the INVITE"
         else:
             reason, text = "no_answer", "the far end did not answer"
@@ -261,7 +316,7 @@ class SipFarEnd(FarEnd):
     def _ended(self, reason: str, text: str, status: int) -> None:
         was_answered = self.state is CallState.ANSWERED
         self.hangup(reason)
-        self._listener.call_ended(
+        self.listener.call_ended(
             CallEnd(
                 reason=reason,
                 text=text or reason,
@@ -281,9 +336,10 @@ class SipFarEnd(FarEnd):
         self._cancel_ring_timer()
         self._info_presses.close()
         if self.state is not CallState.ENDED:
+            refused = self._is_incoming and self.state is CallState.RINGING
             self._set_state(CallState.ENDED)
             if self._call is not None:
-                self._call.hangup(reason=reason)
+                self._call.hangup(reason=reason, status=STATUS_BY_REASON.get(reason, 0) if refused else 0)
 
     @property
     def media(self) -> MediaLeg | None:
@@ -297,6 +353,7 @@ class SipFarEnd(FarEnd):
         remote = self._remote
         return {
             "trunk": self._trunk.name,
+            "on_hold": self._on_hold,
             "sip_call_id": self._call.call_id if self._call else None,
             "local_port": self.rtp.port,
             "remote": f"{remote.ip} {remote.rtp_port}" if remote else None,

@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping
 
 
 class SessionState(enum.Enum):
-    """OPEN from the offer on. ENDING: the call is over and its tone still plays. CLOSING: everything is being freed."""
+    """RINGING: an inbound call that no browser has answered. OPEN from the offer, or the answer to ours, on.
+    ENDING: the call is over and its tone still plays. CLOSING: everything is being freed."""
 
+    RINGING = "ringing"
     OPEN = "open"
     ENDING = "ending"
     CLOSING = "closing"
@@ -41,6 +43,7 @@ class MediaState(enum.Enum):
 State = SessionState | CallState | MediaState
 
 TRANSITIONS: Mapping[State, frozenset[State]] = {
+    SessionState.RINGING: frozenset({SessionState.OPEN, SessionState.CLOSING}),
     SessionState.OPEN: frozenset({SessionState.ENDING, SessionState.CLOSING}),
     SessionState.ENDING: frozenset({SessionState.CLOSING}),
     SessionState.CLOSING: frozenset({SessionState.CLOSED}),
@@ -72,6 +75,8 @@ def check_transition(old: State, new: State) -> None:
 def public_state(session: SessionState, call: CallState, media: MediaState) -> str:
     """The one word that a client sees: `connecting`, a call's progress, `connected`, `ending` or `closed`."""
     match session:
+        case SessionState.RINGING:
+            return "ringing"
         case SessionState.ENDING:
             return "ending"
         case SessionState.CLOSING | SessionState.CLOSED:
@@ -82,11 +87,14 @@ def public_state(session: SessionState, call: CallState, media: MediaState) -> s
 
 
 class SessionStates:
-    """The three of one session. `on_change(before, now)` is called when the public state is another one."""
+    """The three of one session, which begins with a client's offer, or ringing.
 
-    def __init__(self, on_change: Callable[[str, str], object]) -> None:
-        self._session = SessionState.OPEN
-        self._call = CallState.CALLING
+    `on_change(before, now)` is called when the public state is another one.
+    """
+
+    def __init__(self, on_change: Callable[[str, str], object], *, ringing: bool = False) -> None:
+        self._session = SessionState.RINGING if ringing else SessionState.OPEN
+        self._call = CallState.RINGING if ringing else CallState.CALLING
         self._media = MediaState.NEW
         self._on_change = on_change
 

@@ -73,6 +73,18 @@ BY_CAUSE: Mapping[int, str] = {
 # Gateways use these for whatever they have no better status for, so a cause says more (RFC 6432).
 GENERIC_STATUSES = frozenset({403, 480, 500, 502, 503, 603})
 
+# How a call that rings here is refused, by why.
+STATUS_BY_REASON: Mapping[str, int] = {
+    "busy": 486,
+    "rejected": 603,
+    "no_answer": 480,
+    "unavailable": 480,
+    "client_gone": 480,
+    "setup_timeout": 480,
+    "server_shutdown": 503,
+    INTERNAL_ERROR: 500,
+}
+
 # What HTTP says when a call that a client waits for ends so: 504 for silence, 502 for a refusal.
 SILENCE = frozenset({SIP_TIMEOUT, TRUNK_UNREACHABLE, "no_answer"})
 

@@ -105,7 +105,7 @@ def test_a_foreign_websocket_is_refused(client: httpx.Client) -> None:
     }
     assert reason(client.get("/ws", headers={**upgrade, "origin": PAGE})) == "origin_not_allowed"
     assert reason(client.get("/ws", headers={**upgrade, "host": "evil.example"})) == "host_not_allowed"
-    assert reason(client.get("/ws", headers=upgrade)) == "route_not_found"
+    assert reason(client.get("/sdp", headers=upgrade)) == "route_not_found"
 
 
 # -- a server that others may use

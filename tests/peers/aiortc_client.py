@@ -212,6 +212,15 @@ class Client:
         await self.pc.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
         self._tap()
 
+    async def answer_to(self, offer: str) -> str:
+        """Take an offer of the server's; our answer, for whatever carries it there."""
+        self.heard.formats = formats_of(offer)
+        await self.pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+        await self.pc.setLocalDescription(await self.pc.createAnswer())
+        self._tap()
+        sdp: str = self.pc.localDescription.sdp
+        return sdp
+
     async def reoffer(self, direction: str) -> None:
         """Change the direction of the audio, by the token of the session."""
         assert self.transceiver is not None

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
+from sdpserver import json_bodies
 from sdpserver.api import bodies
 from sdpserver.api.failures import ClientDisconnected
 from sdpserver.errors import BadRequest, BodyTooLarge, RequestTimeout
@@ -68,16 +69,16 @@ async def test_a_client_that_leaves_ends_the_reading() -> None:
 
 def test_of_a_member_that_is_there_twice_the_last_counts() -> None:
     body = b'{"sdp":{"type":"offer","sdp":"a"},"session_id":"a","session_id":"b"}'
-    assert bodies.decode(body, OfferRequest).session_id == "b"
+    assert json_bodies.decode(body, OfferRequest).session_id == "b"
 
 
 @pytest.mark.parametrize("metadata", [{}, {"a": [None, True, 1, -(2**63), 2**64 - 1, 1.5, "é😀", {"b": []}]}])
 def test_metadata_that_json_can_carry_is_taken(metadata: dict[str, Any]) -> None:
-    bodies.check_metadata(metadata)
+    json_bodies.check_metadata(metadata)
 
 
 def test_metadata_is_measured_in_octets() -> None:
-    bodies.check_metadata({"a": "x" * (bodies.MAX_METADATA - 8)})
+    json_bodies.check_metadata({"a": "x" * (json_bodies.MAX_METADATA - 8)})
     with pytest.raises(BadRequest) as caught:
-        bodies.check_metadata({"a": "é" * (bodies.MAX_METADATA // 2)})
+        json_bodies.check_metadata({"a": "é" * (json_bodies.MAX_METADATA // 2)})
     assert caught.value.reason == "metadata_too_large"

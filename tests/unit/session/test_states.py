@@ -30,7 +30,7 @@ def test_only_final_states_lead_nowhere(state: State) -> None:
     assert (not TRANSITIONS[state]) == (state in FINAL)
 
 
-@pytest.mark.parametrize("start", [CallState.CALLING, SessionState.OPEN])
+@pytest.mark.parametrize("start", [CallState.CALLING, SessionState.RINGING])
 def test_every_state_is_reached(start: State) -> None:
     reached = {start}
     while more := {target for state in reached for target in TRANSITIONS[state]} - reached:
@@ -46,6 +46,7 @@ def test_a_change_that_the_table_lacks_is_a_bug() -> None:
 @pytest.mark.parametrize(
     ("session", "call", "media", "expected"),
     [
+        (SessionState.RINGING, CallState.RINGING, MediaState.NEW, "ringing"),
         (SessionState.OPEN, CallState.ANSWERED, MediaState.NEW, "connecting"),
         (SessionState.OPEN, CallState.ANSWERED, MediaState.CHECKED, "connecting"),
         (SessionState.OPEN, CallState.CALLING, MediaState.CONNECTED, "calling"),

@@ -1,0 +1,197 @@
+"""A client's connection: what it is registered as and its calls. It outlives a socket that drops."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import structlog
+
+from sdpserver.errors import Conflict, NotFound
+from sdpserver.events import SessionEvent
+from sdpserver.session import Session
+
+if TYPE_CHECKING:
+    from .directory import Dn
+
+log = structlog.get_logger(__name__)
+
+MessageId = str | int | None
+
+
+class Socket(Protocol):
+    """What a connection is reached by."""
+
+    def send(self, type_: str, payload: Mapping[str, Any], id_: MessageId = None) -> None: ...
+    def close(self, code: int, reason: str) -> None: ...
+
+
+class Connection:
+    """`id` names it among the connections of its DN. Without a socket, what is sent is lost: who comes back is told
+    how things are then."""
+
+    def __init__(self, owner: str) -> None:
+        self.id = secrets.token_hex(8)
+        self.resume_token = secrets.token_urlsafe(24)
+        self.owner = owner
+        self.dn: Dn | None = None
+        self.display_name = ""
+        self.expires_s = 0
+        self.socket: Socket | None = None
+        self.calls: dict[str, ConnectionCall] = {}
+
+    def send(self, type_: str, payload: Mapping[str, Any], id_: MessageId = None) -> None:
+        """To the client, if it is there."""
+        if self.socket is not None:
+            self.socket.send(type_, payload, id_)
+
+    # -- calls
+
+    def follow(self, session: Session, *, ringing: bool = False) -> ConnectionCall:
+        """Be told of a call's events from now on."""
+        call = self.calls[session.call_id] = ConnectionCall(self, session, ringing=ringing)
+        return call
+
+    def call(self, call_id: str) -> ConnectionCall:
+        """One of this connection's calls.
+
+        :raises NotFound: `call_not_found`.
+        """
+        found = self.calls.get(call_id)
+        if found is None:
+            raise NotFound("no such call", reason="call_not_found")
+        return found
+
+    def live_call(self, call_id: str) -> Session:
+        """One that it takes part in.
+
+        :raises NotFound: `call_not_found`.
+        :raises Conflict: `call_ringing`: it has not been answered here.
+        """
+        call = self.call(call_id)
+        if call.ringing:
+            raise Conflict("the call has not been answered", reason="call_ringing")
+        return call.session
+
+    @property
+    def is_busy(self) -> bool:
+        """It has a call that does not only ring."""
+        return any(not call.ringing for call in self.calls.values())
+
+    def hold_others(self, active: Session) -> None:
+        """An agent talks to one call at a time: the others are put on hold."""
+        for call in self.calls.values():
+            if call.session is active or call.ringing or call.session.on_hold:
+                continue
+            try:
+                call.session.hold(True)
+            except Conflict as exc:  # not answered yet, in a conference, or nobody who could wait
+                log.debug("not put on hold", call_id=call.session.call_id, reason=exc.reason)
+
+    def hang_up_all(self, reason: str) -> None:
+        """It has gone for good."""
+        for call in tuple(self.calls.values()):
+            if call.ringing:
+                call.stop_ringing()
+            else:
+                call.session.close(reason)
+
+    def describe_calls(self) -> list[dict[str, Any]]:
+        """What a client that comes back needs to know; calls that ring are told by `incomingCall` again."""
+        return [call.describe() for call in self.calls.values() if not call.ringing]
+
+
+class ConnectionCall:
+    """A call as one connection has it: its events become the client's messages."""
+
+    def __init__(self, connection: Connection, session: Session, *, ringing: bool) -> None:
+        self.connection = connection
+        self.session = session
+        self.ringing = ringing
+        self.ending_id: MessageId = None
+        """Of the request that ends it, which `callEnded` repeats."""
+        self._reply_id: MessageId = None
+        session.events.listen(self._on_event)
+
+    def _send(self, type_: str, id_: MessageId = None, **payload: Any) -> None:
+        self.connection.send(type_, {"callId": self.session.call_id, **payload}, id_)
+
+    def leave(self) -> None:
+        """Follow it no more. Idempotent."""
+        self.session.events.unlisten(self._on_event)
+        self.connection.calls.pop(self.session.call_id, None)
+
+    def stop_ringing(self, reason: str = "", *, id_: MessageId = None) -> None:
+        """It rings here no more; `reason` is what the client is told."""
+        self.leave()
+        self.session.browser.stop_ringing(self.connection.id)
+        if reason:
+            self._send("callEnded", id_, reason=reason, duration=0, sipStatus=0)
+
+    def answered(self) -> None:
+        """By this connection."""
+        self.ringing = False
+
+    def send_accepted(self) -> None:
+        """An outgoing call has been answered. The client has had our SDP from the reply to its `call` already."""
+        self._send("callAccepted", sdp=self.session.answer_sdp)
+
+    @contextlib.contextmanager
+    def reply_to(self, id_: MessageId) -> Iterator[None]:
+        """The message that an event brings in here is the reply to a request."""
+        self._reply_id = id_
+        try:
+            yield
+        finally:
+            self._reply_id = None
+
+    def _on_event(self, event: SessionEvent) -> None:
+        data = event.data
+        match event.type:
+            case "calling" | "ringing" | "early" if not self.ringing:
+                self._send("callProgress", state=event.type)
+            case "answered" if self.session.caller is None:
+                self.send_accepted()
+            case "hold":
+                self._send("held" if data["held"] else "resumed", self._reply_id, by=data["by"])
+            case "muted":
+                self._send("muted", self._reply_id, leg=data["leg"], muted=data["muted"])
+            case "dtmf":
+                self._send(
+                    "dtmf",
+                    digit=data["digit"],
+                    durationMs=data["duration_ms"],
+                    leg=data["leg"],
+                    method=data["method"],
+                )
+            case "recording":
+                self._send("recording", state=data["state"], path=data.get("path"), error=data.get("error"))
+            case "quality":
+                self._send("quality", webrtc=data["webrtc"], sip=data["sip"])
+            case "transfer":
+                self._send("transferred", **data)
+            case "closed":
+                id_, self.ending_id = self.ending_id, None
+                self.leave()
+                self._send(
+                    "callEnded",
+                    id_,
+                    reason=data["reason"],
+                    duration=0 if self.ringing else data["duration_s"],
+                    sipStatus=data["sip_status"],
+                )
+
+    def describe(self) -> dict[str, Any]:
+        """An entry of `registered`'s `calls`."""
+        session = self.session
+        return {
+            "callId": session.call_id,
+            "state": session.call_state,
+            "direction": "inbound" if session.caller else "outbound",
+            "remote": session.destination.uri,
+            "displayName": session.caller.display_name if session.caller else "",
+            "held": session.on_hold,
+            "muted": session.is_muted,
+        }

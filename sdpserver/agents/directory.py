@@ -1,0 +1,398 @@
+"""The DNs of this server: which clients are connected for each, and how calls to them ring."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from sdpserver.config import Config, Trunk
+from sdpserver.errors import BadRequest, Conflict, NotFound, SdpServerError, SipRefused
+from sdpserver.media import MediaPlane
+from sdpserver.messages import CallOptions
+from sdpserver.session import Session, Sessions
+from sdpserver.session.far_end import FarEnd
+from sdpserver.session.far_ends import FarEndParts
+from sdpserver.session.local_far_end import LocalFarEnd
+from sdpserver.session.session import Caller
+from sdpserver.session.sip_far_end import SipFarEnd
+from sdpserver.sip import IncomingInvite, SipCall, SipEndpoint
+
+from .auto_answer import wants_auto_answer
+from .connection import Connection, MessageId
+from .registrar import Registrar
+
+log = structlog.get_logger(__name__)
+
+MAX_CALLS = 8
+"""Of one DN, the ringing ones too; the next caller hears that it is busy."""
+
+MAX_CONNECTIONS = 16
+"""Of one DN: each of them costs an offer, with its DTLS certificate and leg, for each call that rings."""
+
+WENT_AWAY = 1001
+"""RFC 6455 section 7.4.1."""
+
+
+class Dn:
+    """A number that clients are registered as: one of `[[dn]]`, or one that its registrar knows (`upstream`)."""
+
+    def __init__(self, number: str, *, upstream: bool, display_name: str = "", skills: tuple[str, ...] = ()) -> None:
+        self.number = number
+        self.upstream = upstream
+        self.display_name = display_name
+        self.skills = skills
+        self.connections: dict[str, Connection] = {}
+        self.ringing: dict[str, Ringing] = {}
+        self.since = datetime.now(UTC)
+        self.lock = asyncio.Lock()
+
+    @property
+    def owner(self) -> str:
+        """Of its sessions. No API key can have this name, since a colon is none of the characters of one."""
+        return f"dn:{self.number}"
+
+    @property
+    def calls(self) -> dict[str, Session]:
+        """All that it takes part in, by call id; those that ring too."""
+        found = {call_id: ringing.session for call_id, ringing in self.ringing.items()}
+        for connection in self.connections.values():
+            found.update({call_id: call.session for call_id, call in connection.calls.items()})
+        return found
+
+    @property
+    def status(self) -> str:
+        """`available`, `busy` or `offline`."""
+        if not self.connections:
+            return "offline"
+        return "busy" if any(connection.is_busy for connection in self.connections.values()) else "available"
+
+
+class Ringing:
+    """A call that rings a DN. `auto_answer`: its caller asks the client to answer by itself."""
+
+    def __init__(self, session: Session, *, auto_answer: bool) -> None:
+        self.session = session
+        self.auto_answer = auto_answer
+
+
+class Agents:
+    """All DNs and connections. Used on the event loop only."""
+
+    def __init__(self, config: Config, *, sessions: Sessions, media: MediaPlane, sip: SipEndpoint | None) -> None:
+        self._config = config
+        self._sessions = sessions
+        self._media = media
+        self._sip = sip
+        self._trunks = {trunk.name: trunk for trunk in config.trunks}
+        self._dns = {
+            dn.number: Dn(dn.number, upstream=False, display_name=dn.display_name, skills=tuple(dn.skills))
+            for dn in config.dn
+        }
+        self._registrar = Registrar(config, sip)
+        self._connections: dict[str, Connection] = {}  # by their resume tokens, and no others
+        self._expiries: dict[Connection, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = False
+        sessions.ring_dn = self._ring_local
+        sessions.registered = self._dns.keys()
+        if sip is not None:
+            sip.on_incoming = self._on_incoming
+
+    # -- life
+
+    async def stop(self) -> None:
+        """Every socket is told to go, and every DN is unregistered upstream."""
+        self._stopped = True
+        for handle in self._expiries.values():
+            handle.cancel()
+        self._expiries.clear()
+        for dn in self._dns.values():
+            for connection in dn.connections.values():
+                if connection.socket is not None:
+                    connection.socket.close(WENT_AWAY, "the server is shutting down")
+        await self._registrar.stop()
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks))
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- registration
+
+    async def register(
+        self, connection: Connection, number: str, password: str, *, display_name: str, expires_s: int, client: str
+    ) -> None:
+        """Make a connection one of a DN's.
+
+        :raises Unauthorized: `wrong_password`; :raises NotFound: `dn_not_found`; :raises PeerError: the registrar's.
+        :raises Conflict: it is registered as another DN; :raises TooManyRequests: after several wrong passwords.
+        """
+        if connection.dn is not None and connection.dn.number != number:
+            raise Conflict("this connection is registered as another DN", reason="already_registered")
+        dn = self._dns.get(number) or Dn(number, upstream=True, display_name=display_name)
+        async with dn.lock:
+            expires_s = await self._registrar.admit(
+                number,
+                password,
+                is_local=not dn.upstream,
+                display_name=display_name,
+                expires_s=expires_s,
+                client=client,
+            )
+            if connection.socket is None:  # it has gone meanwhile
+                if not dn.connections and dn.upstream:
+                    await self._registrar.release(number)
+                raise Conflict("the connection is closed", reason="connection_closed")
+            if len(dn.connections) >= MAX_CONNECTIONS and connection.id not in dn.connections:
+                raise Conflict(f"{number} has {MAX_CONNECTIONS} connections already", reason="too_many_connections")
+            dn = self._dns.setdefault(number, dn)
+            if not dn.connections:
+                dn.since = datetime.now(UTC)
+            dn.connections[connection.id] = connection
+            connection.dn, connection.owner = dn, dn.owner
+            connection.display_name = display_name or dn.display_name
+            connection.expires_s = expires_s
+            self._connections[connection.resume_token] = connection
+        log.info("dn registered", dn=number, connections=len(dn.connections), upstream=dn.upstream)
+
+    def ring_here_too(self, connection: Connection) -> None:
+        """What rings its DN already rings at a new connection too, or at one that has come back."""
+        if connection.dn is not None:
+            for ringing in tuple(connection.dn.ringing.values()):
+                self._offer(connection, ringing)
+
+    def unregister(self, connection: Connection) -> None:
+        """It is no connection of its DN any more; calls that it has go on. Idempotent."""
+        dn, connection.dn = connection.dn, None
+        self._connections.pop(connection.resume_token, None)
+        if dn is None:
+            return
+        dn.connections.pop(connection.id, None)
+        for call in tuple(connection.calls.values()):
+            if call.ringing:
+                call.stop_ringing()
+                self._check_rings_somewhere(call.session, "unavailable")
+        log.info("dn unregistered", dn=dn.number, connections=len(dn.connections))
+        if not dn.connections and dn.upstream:
+            self._dns.pop(dn.number, None)
+            if not self._stopped:
+                self._spawn(self._registrar.release(dn.number), f"unregister {dn.number}")
+
+    # -- sockets
+
+    def reattach_s(self, connection: Connection) -> float | None:
+        """How long a page of one of its calls may be gone; None: as that of a session over HTTP."""
+        return self._config.session.reattach_s if connection.dn is not None else None
+
+    def resume(self, token: str) -> Connection:
+        """The connection that this token is of; its old socket, if there is one, is closed.
+
+        :raises NotFound: `connection_not_found`: it never was, or is over.
+        """
+        connection = self._connections.get(token)
+        if connection is None or not secrets.compare_digest(connection.resume_token, token):
+            raise NotFound("nothing waits for this resumeToken", reason="connection_not_found")
+        if (handle := self._expiries.pop(connection, None)) is not None:
+            handle.cancel()
+        if connection.socket is not None:
+            connection.socket.close(WENT_AWAY, "the connection was taken over")
+            connection.socket = None
+        return connection
+
+    def socket_closed(self, connection: Connection) -> None:
+        """Its socket has dropped. A registered one has `[session] reattach_s` to come back, and its calls with it."""
+        connection.socket = None
+        if connection.dn is None or self._stopped:
+            connection.hang_up_all("client_gone")
+            return
+        loop = asyncio.get_running_loop()
+        self._expiries[connection] = loop.call_later(self._config.session.reattach_s, self._forget, connection)
+
+    def _forget(self, connection: Connection) -> None:
+        self._expiries.pop(connection, None)
+        log.info("connection did not come back", dn=connection.dn.number if connection.dn else None)
+        self.unregister(connection)
+        connection.hang_up_all("client_gone")
+
+    # -- calls to DNs
+
+    def _on_incoming(self, call: SipCall, invite: IncomingInvite) -> None:
+        """A trunk has sent an INVITE."""
+        dn = self._dns.get(invite.user)
+        trunk = self._trunks[invite.trunk]
+        caller = Caller(number=invite.from_user, display_name=invite.display_name, headers=invite.headers)
+
+        def create_far_end(session: Session, parts: FarEndParts) -> FarEnd:
+            assert parts.sip is not None
+            return SipFarEnd(
+                session.destination,
+                session,
+                config=parts.config,
+                options=session.options,
+                media=parts.media,
+                sip=parts.sip,
+                worker=parts.media.next_worker(),
+                browser_codecs=(),
+                hold_music=parts.hold_music,
+                incoming=call,
+            )
+
+        try:
+            session = self._ring(dn, caller, create_far_end, CallOptions(), trunk)
+        except SdpServerError as exc:
+            status, reason = _refusal(exc)
+            log.info("call refused", dn=invite.user, trunk=invite.trunk, reason=reason)
+            call.reject(status, reason)
+            return
+        assert isinstance(session.far_end, SipFarEnd)
+        session.far_end.ring()
+
+    def _ring_local(self, theirs: LocalFarEnd, options: CallOptions) -> None:
+        """A session of this server calls a DN."""
+        listener = theirs.listener
+        assert isinstance(listener, Session)
+        caller = Caller(
+            number=options.from_ or "anonymous",
+            display_name=options.display_name or "",
+            headers=tuple(options.headers.items()),
+        )
+
+        def create_far_end(session: Session, parts: FarEndParts) -> FarEnd:
+            return LocalFarEnd(
+                session.destination,
+                session,
+                config=parts.config,
+                options=session.options,
+                hold_music=parts.hold_music,
+            )
+
+        try:
+            session = self._ring(self._dns.get(theirs.destination.dn), caller, create_far_end, CallOptions(), None)
+        except (NotFound, Conflict) as exc:
+            status, reason = _refusal(exc)
+            raise SipRefused(str(exc), reason=reason, sip_status=status, sip_reason="") from exc
+        assert isinstance(session.far_end, LocalFarEnd)
+        theirs.ring_peer(session.far_end)
+
+    def _ring(
+        self,
+        dn: Dn | None,
+        caller: Caller,
+        create_far_end: Any,
+        options: CallOptions,
+        trunk: Trunk | None,
+    ) -> Session:
+        """
+        :raises NotFound: `number_not_found`; :raises Conflict: `unavailable`, `busy`; :raises Unavailable: full.
+        """
+        if dn is None:
+            raise NotFound("no such DN", reason="number_not_found")
+        if not dn.connections:
+            raise Conflict(f"nobody is registered as {dn.number}", reason="unavailable")
+        if len(dn.calls) >= MAX_CALLS:
+            raise Conflict(f"{dn.number} has {MAX_CALLS} calls", reason="busy")
+        session = self._sessions.ring(
+            dn=dn.number,
+            owner=dn.owner,
+            caller=caller,
+            create_far_end=create_far_end,
+            options=options,
+            trunk=trunk,
+            resume_s=self._config.session.reattach_s,
+        )
+        ringing = dn.ringing[session.call_id] = Ringing(session, auto_answer=wants_auto_answer(caller.headers))
+        session.events.listen(lambda event: self._stop_ringing(dn, session) if event.type == "closed" else None)
+        for connection in tuple(dn.connections.values()):
+            self._offer(connection, ringing)
+        return session
+
+    def _offer(self, connection: Connection, ringing: Ringing) -> None:
+        session = ringing.session
+        caller = session.caller
+        assert caller is not None
+        sdp = self._sessions.offer_to(session, connection.id)
+        if session.call_id not in connection.calls:
+            connection.follow(session, ringing=True)
+        payload: dict[str, Any] = {
+            "callId": session.call_id,
+            "from": caller.number,
+            "displayName": caller.display_name,
+            "sdp": sdp,
+            "headers": dict(caller.headers),
+        }
+        if ringing.auto_answer:
+            payload["autoAnswer"] = True
+        connection.send("incomingCall", payload)
+
+    def _stop_ringing(self, dn: Dn, session: Session) -> None:
+        dn.ringing.pop(session.call_id, None)
+
+    def _check_rings_somewhere(self, session: Session, reason: str) -> None:
+        if not session.closed and not session.browser.ringing:
+            session.close(reason)
+
+    def answer(self, connection: Connection, call_id: str, sdp: str) -> Session:
+        """The first connection to answer a ringing call has it; the others are told.
+
+        :raises Conflict: `not_ringing`, `already_answered`; :raises BadRequest: the SDP; it rings on.
+        """
+        call = connection.call(call_id)
+        if not call.ringing:
+            raise Conflict("the call is answered already", reason="already_answered")
+        session = call.session
+        session.accept(connection.id, sdp)
+        call.answered()
+        if connection.dn is not None:
+            self._stop_ringing(connection.dn, session)
+            for other in connection.dn.connections.values():
+                if other is not connection and (theirs := other.calls.get(call_id)) is not None:
+                    theirs.stop_ringing("answered_elsewhere")
+        connection.hold_others(session)
+        return session
+
+    def reject(self, connection: Connection, call_id: str, reason: str, *, id_: MessageId) -> None:
+        """`busy`: this connection does not take the call, the others ring on. Anything else: the DN does not.
+
+        :raises Conflict: `already_answered`.
+        """
+        call = connection.call(call_id)
+        if not call.ringing:
+            raise Conflict("the call is answered already; hang it up", reason="already_answered")
+        if reason == "busy":
+            call.stop_ringing("busy", id_=id_)
+            self._check_rings_somewhere(call.session, "busy")
+        else:
+            call.ending_id = id_
+            call.session.close("rejected")
+
+    # -- what clients see
+
+    def find(self, number: str) -> Dn:
+        """:raises NotFound: `dn_not_found`."""
+        dn = self._dns.get(number)
+        if dn is None:
+            raise NotFound("no such DN", reason="dn_not_found")
+        return dn
+
+    @property
+    def all(self) -> list[Dn]:
+        """Those of the configuration, and those registered upstream."""
+        return list(self._dns.values())
+
+
+def _refusal(exc: SdpServerError) -> tuple[int, str]:
+    """The SIP status and our word for why a DN does not ring."""
+    if isinstance(exc, NotFound):
+        return 404, exc.reason
+    if isinstance(exc, BadRequest):
+        return 488, exc.reason
+    if isinstance(exc, Conflict):
+        return (486 if exc.reason == "busy" else 480), exc.reason
+    return 503, exc.reason

@@ -1,0 +1,97 @@
+"""Who may be which DN: passwords of `[[dn]]`, and registrars of trunks that know the others."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import structlog
+
+from sdpserver.config import Config
+from sdpserver.errors import NotFound, PeerError, TooManyRequests, Unauthorized
+from sdpserver.passwords import check_password
+from sdpserver.sip import SipEndpoint
+
+log = structlog.get_logger(__name__)
+
+CHECKS_AT_ONCE = 2
+"""Each is 50 ms of a core and 16 MB."""
+
+MAX_FAILURES = 5
+FORGIVEN_AFTER_S = 30.0
+MAX_REMEMBERED = 10_000
+
+
+@dataclass(slots=True)
+class _Failures:
+    count: int = 0
+    last_s: float = 0.0
+
+
+class Registrar:
+    """Decides, and keeps DNs registered upstream."""
+
+    def __init__(self, config: Config, sip: SipEndpoint | None) -> None:
+        self._hashes = {dn.number: dn.password_hash for dn in config.dn}
+        self._checks = asyncio.Semaphore(CHECKS_AT_ONCE)
+        self._failures: dict[tuple[str, str], _Failures] = {}
+
+    async def admit(
+        self, number: str, password: str, *, is_local: bool, display_name: str, expires_s: int, client: str
+    ) -> int:
+        """Let in who knows the DN's password; for how many seconds.
+
+        :param client: its address, which is shut out for a while after several wrong passwords.
+        :raises Unauthorized: `wrong_password`; :raises NotFound: `dn_not_found`.
+        :raises PeerError: the registrar's refusal, or silence.
+        :raises TooManyRequests: `too_many_attempts`.
+        """
+        self._check_attempts(number, client)
+        try:
+            if is_local:
+                await self._check_local(number, password)
+                granted_s = expires_s
+            else:
+                granted_s = await self._register(number, password, display_name=display_name, expires_s=expires_s)
+        except Unauthorized:
+            self._failed(number, client)
+            raise
+        except PeerError as exc:
+            if getattr(exc, "sip_status", 0) in (401, 403, 407):
+                self._failed(number, client)
+            raise
+        self._failures.pop((number, client), None)
+        return granted_s
+
+    def _check_attempts(self, number: str, client: str) -> None:
+        failures = self._failures.get((number, client))
+        if failures is None or failures.count < MAX_FAILURES:
+            return
+        left_s = failures.last_s + FORGIVEN_AFTER_S - time.monotonic()
+        if left_s > 0:
+            raise TooManyRequests("too many wrong passwords", reason="too_many_attempts", retry_after_s=int(left_s) + 1)
+        failures.count = 0
+
+    def _failed(self, number: str, client: str) -> None:
+        log.warning("wrong password", dn=number, client=client)
+        while len(self._failures) >= MAX_REMEMBERED:
+            del self._failures[next(iter(self._failures))]
+        failures = self._failures.setdefault((number, client), _Failures())
+        failures.count += 1
+        failures.last_s = time.monotonic()
+
+    async def _check_local(self, number: str, password: str) -> None:
+        async with self._checks:
+            known = await asyncio.to_thread(check_password, password, self._hashes[number])
+        if not known:
+            raise Unauthorized("the password is wrong", reason="wrong_password")
+
+    async def _register(self, number: str, password: str, *, display_name: str, expires_s: int) -> int:
+        raise NotFound("no such DN", reason="dn_not_found")
+
+    async def release(self, number: str) -> None:
+        """Unregister a DN upstream. Idempotent."""
+
+    async def stop(self) -> None:
+        """Unregister all."""

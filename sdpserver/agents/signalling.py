@@ -1,0 +1,303 @@
+"""JSON signalling over one socket: each message of section 3 of the wire contract, and what is sent back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+import orjson
+import structlog
+
+from sdpserver.dtmf import DtmfMethod, DtmfOrder, check_digits
+from sdpserver.errors import BadRequest, Conflict, Forbidden, SdpServerError
+from sdpserver.json_bodies import check_metadata, convert
+from sdpserver.messages import CallOptions, OfferRequest, SdpOffer
+from sdpserver.session import Sessions
+from sdpserver.session.far_end import BROWSER
+
+from . import messages
+from .connection import Connection, ConnectionCall, MessageId, Socket
+from .directory import Agents
+
+log = structlog.get_logger(__name__)
+
+MEMBERS = frozenset({"type", "payload", "id"})
+DEFAULT_EXPIRES_S = 3600
+MIN_EXPIRES_S = 60
+MAX_CONFERENCE = 8
+
+
+class Signalling:
+    """One client. `receive` takes its messages one after the other.
+
+    :param owner: whose calls those are that it makes before it registers as a DN; None: it may make none.
+    :param client: its address.
+    """
+
+    def __init__(self, agents: Agents, sessions: Sessions, socket: Socket, *, owner: str | None, client: str) -> None:
+        self._agents = agents
+        self._sessions = sessions
+        self._socket = socket
+        self._client = client
+        self._may_call = owner is not None
+        self._connection = Connection(owner or "")
+        self._connection.socket = socket
+        self._handlers: Mapping[str, tuple[type[msgspec.Struct], Callable[[Any, MessageId], Awaitable[None]]]] = {
+            "register": (messages.Register, self._register),
+            "unregister": (messages.Unregister, self._unregister),
+            "call": (messages.Call, self._call),
+            "answer": (messages.Answer, self._answer),
+            "reject": (messages.Reject, self._reject),
+            "hangup": (messages.Hangup, self._hangup),
+            "hold": (messages.Hold, self._hold),
+            "mute": (messages.Mute, self._mute),
+            "dtmf": (messages.Dtmf, self._dtmf),
+            "iceCandidate": (messages.Candidate, self._candidate),
+            "transfer": (messages.Transfer, self._transfer),
+            "conference": (messages.Conference, self._conference),
+            "record": (messages.Record, self._record),
+            "ping": (messages.Ping, self._ping),
+        }
+
+    async def receive(self, text: str | bytes) -> None:
+        """One message. Whatever is wrong with it is told by an `error`, and nothing else happens."""
+        id_: MessageId = None
+        try:
+            message = _read(text)
+            id_ = _id(message)
+            type_ = message.get("type")
+            handler = self._handlers.get(type_) if isinstance(type_, str) else None
+            if handler is None:
+                raise BadRequest(f"no message has the type {_shown(type_)}", reason="unknown_type")
+            if unknown := sorted(message.keys() - MEMBERS):
+                raise BadRequest(f"{_shown(unknown[0])} is not known here", reason="unknown_field")
+            model, handle = handler
+            await handle(convert(message.get("payload", {}), model), id_)
+        except SdpServerError as exc:
+            self._fail(exc, id_)
+        except Exception:
+            log.exception("message failed", client=self._client)
+            self._socket.send("error", {"message": "internal error", "code": 500, "details": {}}, id_)
+
+    def closed(self) -> None:
+        """The socket has gone."""
+        if self._connection.socket is self._socket:
+            self._agents.socket_closed(self._connection)
+
+    def _fail(self, exc: SdpServerError, id_: MessageId) -> None:
+        details: dict[str, Any] = {"reason": exc.reason}
+        if (sip_status := getattr(exc, "sip_status", 0)) != 0:
+            details |= {"sipStatus": sip_status, "sipReason": getattr(exc, "sip_reason", "")}
+        if exc.retry_after_s is not None:
+            details["retryAfter"] = exc.retry_after_s
+        self._socket.send("error", {"message": str(exc), "code": exc.status, "details": details}, id_)
+
+    # -- registration
+
+    async def _register(self, message: messages.Register, id_: MessageId) -> None:
+        try:
+            if message.resumeToken is not None:
+                self._resume(message.resumeToken)
+            else:
+                await self._register_dn(message)
+        except SdpServerError as exc:
+            code = getattr(exc, "sip_status", 0) or (403 if exc.status == 401 else exc.status)
+            payload = {"dn": message.dn, "reason": str(exc), "code": code, "details": {"reason": exc.reason}}
+            self._socket.send("registrationFailed", payload, id_)
+            return
+        connection = self._connection
+        assert connection.dn is not None
+        payload = {
+            "dn": connection.dn.number,
+            "displayName": connection.display_name,
+            "expires": connection.expires_s,
+            "server": "sdpserver",
+            "resumeToken": connection.resume_token,
+            "calls": connection.describe_calls(),
+        }
+        self._socket.send("registered", payload, id_)
+        self._agents.ring_here_too(connection)
+
+    async def _register_dn(self, message: messages.Register) -> None:
+        password = message.password if message.password is not None else message.token
+        if message.dn is None or password is None:
+            missing = "dn" if message.dn is None else "password"
+            raise BadRequest(f"{missing} is missing", reason="missing_field")
+        expires_s = DEFAULT_EXPIRES_S if message.expires is None else max(message.expires, MIN_EXPIRES_S)
+        await self._agents.register(
+            self._connection,
+            message.dn,
+            password,
+            display_name=message.displayName or "",
+            expires_s=expires_s,
+            client=self._client,
+        )
+        self._may_call = True
+
+    def _resume(self, token: str) -> None:
+        if self._connection.dn is not None:
+            raise Conflict("this connection is registered already", reason="already_registered")
+        before = self._connection
+        self._connection = self._agents.resume(token)
+        self._connection.socket = self._socket
+        self._may_call = True
+        before.socket = None
+        before.hang_up_all("client_gone")
+
+    async def _unregister(self, message: messages.Unregister, id_: MessageId) -> None:
+        dn = self._connection.dn
+        if dn is None or message.dn not in (None, dn.number):
+            raise Conflict("this connection is not registered as that", reason="not_registered")
+        self._agents.unregister(self._connection)
+        self._socket.send("registered", {"dn": dn.number, "expires": 0, "server": "sdpserver"}, id_)
+
+    # -- calls
+
+    async def _call(self, message: messages.Call, id_: MessageId) -> None:
+        if message.callId is not None:
+            await self._reoffer(message.callId, message, id_)
+            return
+        if not self._may_call:
+            raise Forbidden("register as a DN first", reason="not_registered")
+        if message.to is None:
+            raise BadRequest("to is missing", reason="missing_field")
+        if len(self._connection.calls) >= MAX_CONFERENCE:
+            raise Conflict(f"this connection has {MAX_CONFERENCE} calls", reason="too_many_calls")
+        check_metadata(message.metadata)
+        connection, dn = self._connection, self._connection.dn
+        options = CallOptions(
+            to=message.to,
+            from_=dn.number if dn is not None else None,
+            display_name=connection.display_name or None,
+            headers=message.headers,
+            codecs=message.codecs,
+            record=message.record,
+        )
+        request = OfferRequest(sdp=SdpOffer(type="offer", sdp=message.sdp), metadata=message.metadata, call=options)
+        response = await self._sessions.offer(
+            request, owner=connection.owner, resume_s=self._agents.reattach_s(connection)
+        )
+        session = self._sessions.find_call(response.call.call_id, owner=connection.owner)
+        call = connection.follow(session)
+        if connection.socket is None:  # it dropped while the call was being made
+            session.close("client_gone")
+            return
+        connection.hold_others(session)
+        self._progress(call, response.sdp.sdp, id_)
+
+    def _progress(self, call: ConnectionCall, sdp: str, id_: MessageId) -> None:
+        """The reply to a call. One to a built-in destination may have been answered already."""
+        state = call.session.call_state
+        payload = {"callId": call.session.call_id, "state": state, "sdp": sdp}
+        if state == "answered":
+            self._socket.send("callProgress", payload | {"state": "calling"}, id_)
+            call.send_accepted()
+        else:
+            self._socket.send("callProgress", payload, id_)
+
+    async def _reoffer(self, call_id: str, message: messages.Call, id_: MessageId) -> None:
+        session = self._connection.live_call(call_id)
+        response = await self._sessions.reoffer(session, message.sdp)
+        self._socket.send("callAccepted", {"callId": call_id, "sdp": response.sdp.sdp}, id_)
+
+    async def _answer(self, message: messages.Answer, id_: MessageId) -> None:
+        self._agents.answer(self._connection, message.callId, message.sdp)
+        self._socket.send("callAccepted", {"callId": message.callId}, id_)
+
+    async def _reject(self, message: messages.Reject, id_: MessageId) -> None:
+        self._agents.reject(self._connection, message.callId, message.reason or "rejected", id_=id_)
+
+    async def _hangup(self, message: messages.Hangup, id_: MessageId) -> None:
+        call = self._connection.call(message.callId)
+        if call.ringing:
+            self._agents.reject(self._connection, message.callId, message.reason or "rejected", id_=id_)
+            return
+        call.ending_id = id_
+        call.session.close(message.reason or "normal_clearing")
+
+    async def _hold(self, message: messages.Hold, id_: MessageId) -> None:
+        session = self._connection.live_call(message.callId)
+        if session.on_hold == message.hold:
+            self._socket.send("held" if message.hold else "resumed", {"callId": message.callId, "by": "local"}, id_)
+            return
+        call = self._connection.call(message.callId)
+        with call.reply_to(id_):
+            session.hold(message.hold)
+        if not message.hold:
+            self._connection.hold_others(session)
+
+    async def _mute(self, message: messages.Mute, id_: MessageId) -> None:
+        session = self._connection.live_call(message.callId)
+        if session.is_muted == message.mute:
+            self._socket.send("muted", {"callId": message.callId, "leg": BROWSER, "muted": message.mute}, id_)
+            return
+        call = self._connection.call(message.callId)
+        with call.reply_to(id_):
+            session.mute(BROWSER, message.mute)
+
+    async def _dtmf(self, message: messages.Dtmf, id_: MessageId) -> None:
+        if (message.digit is None) == (message.digits is None):
+            raise BadRequest("digit or digits must be there, and only one of them", reason="missing_field")
+        digits = check_digits(message.digit or message.digits or "")
+        order = DtmfOrder(
+            digits=digits,
+            duration_ms=message.durationMs,
+            method=None if message.method is None else DtmfMethod(message.method),
+        )
+        self._connection.live_call(message.callId).send_dtmf(order)
+        self._socket.send("dtmf", {"callId": message.callId, "digits": digits, "status": "queued"}, id_)
+
+    async def _candidate(self, message: messages.Candidate, id_: MessageId) -> None:
+        """No reply when all is well: candidates come by the dozen."""
+        session = self._connection.call(message.callId).session
+        candidate = message.candidate
+        if isinstance(candidate, str):
+            session.add_remote_candidate(candidate, None, None)
+        elif candidate is not None and candidate.candidate:
+            session.add_remote_candidate(candidate.candidate, candidate.sdpMid, candidate.sdpMLineIndex)
+
+    async def _record(self, message: messages.Record, id_: MessageId) -> None:
+        session = self._connection.live_call(message.callId)
+        recording = session.record(record=message.record, pause=message.pause, tone=None)
+        payload = {"callId": message.callId, "state": recording.state.value, "path": recording.path}
+        self._socket.send("recording", payload, id_)
+
+    async def _ping(self, message: messages.Ping, id_: MessageId) -> None:
+        self._socket.send("pong", {}, id_)
+
+    # -- several calls
+
+    async def _transfer(self, message: messages.Transfer, id_: MessageId) -> None:
+        raise Conflict("calls cannot be transferred yet", reason="not_implemented")
+
+    async def _conference(self, message: messages.Conference, id_: MessageId) -> None:
+        """All calls in one room. The agent speaks and listens by the first of them, or would hear himself."""
+        calls = [self._connection.live_call(call_id) for call_id in dict.fromkeys(message.callIds)]
+        for call in calls:
+            if call.on_hold:
+                call.hold(False)
+        room = self._sessions.conferences.join(calls, message.room, together=True)
+        payload = {"room": room, "callIds": [call.call_id for call in calls]}
+        self._socket.send("conference", payload, id_)
+
+
+def _read(text: str | bytes) -> dict[str, Any]:
+    try:
+        message = orjson.loads(text)
+    except orjson.JSONDecodeError as exc:
+        raise BadRequest("the message is not valid JSON", reason="invalid_json") from exc
+    if not isinstance(message, dict):
+        raise BadRequest("the message is not a JSON object", reason="invalid_json")
+    return message
+
+
+def _id(message: Mapping[str, Any]) -> MessageId:
+    id_ = message.get("id")
+    if id_ is None or (isinstance(id_, str) and len(id_) <= 128) or (isinstance(id_, int) and abs(id_) < 2**53):
+        return id_
+    raise BadRequest("id must be a string of at most 128 characters or a number", reason="invalid_field")
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:80]

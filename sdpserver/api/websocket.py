@@ -1,0 +1,132 @@
+"""GET /ws: the socket that JSON signalling goes over. What is said there is `sdpserver.agents`'s."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any, cast
+
+import orjson
+import structlog
+from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.types import Message
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from sdpserver.agents import Agents, Signalling
+from sdpserver.agents.connection import MessageId
+from sdpserver.session import Sessions
+
+from .credentials import Credentials
+from .gate import WEBSOCKET_PATH
+
+log = structlog.get_logger(__name__)
+
+SUBPROTOCOL = "sdpserver.v1"
+IDLE_S = 60.0
+"""Of a client that sends nothing, not even `ping`."""
+
+BACKLOG = 256
+"""Messages that a client has not read; one that leaves more is disconnected."""
+
+CLOSE_S = 1.0
+
+RATE_PER_S, BURST = 50.0, 100.0
+"""Messages a client may send. Candidates come in bunches of about 20."""
+
+GOING_AWAY, UNSUPPORTED_DATA, POLICY_VIOLATION = 1001, 1003, 1008
+"""RFC 6455 section 7.4.1. 1009, too big, is the listener's."""
+
+
+class ClientSocket:
+    """One client's socket: a bounded queue before it, and what ends it."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(BACKLOG + 1)
+        self._ids = itertools.count(1)
+        self._closing: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
+
+    def send(self, type_: str, payload: Mapping[str, Any], id_: MessageId = None) -> None:
+        """A reply to `id_`, or an event, which has an id of its own."""
+        if self._closing.done():
+            return
+        if self._queue.qsize() >= BACKLOG:
+            self.close(POLICY_VIOLATION, "the client does not read")
+            return
+        id_ = f"s{next(self._ids)}" if id_ is None else id_
+        self._queue.put_nowait(orjson.dumps({"type": type_, "payload": payload, "id": id_}))
+
+    def close(self, code: int, reason: str) -> None:
+        """After what has been sent. Idempotent: the first reason counts."""
+        if not self._closing.done():
+            self._closing.set_result((code, reason))
+            self._queue.put_nowait(None)  # the place that `send` leaves
+
+    async def run(self, signalling: Signalling) -> None:
+        """Until either side closes it."""
+        reading = asyncio.create_task(self._read(signalling), name="ws reader")
+        writing = asyncio.create_task(self._write(), name="ws writer")
+        ends: set[asyncio.Future[Any]] = {reading, writing, self._closing}
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            signalling.closed()
+            reading.cancel()
+            self.close(GOING_AWAY, "")
+            await asyncio.wait({reading, writing}, timeout=CLOSE_S)  # one that does not read is not waited for
+            writing.cancel()
+            await asyncio.gather(reading, writing, return_exceptions=True)
+
+    async def _read(self, signalling: Signalling) -> None:
+        allowance, last_s = BURST, monotonic()
+        try:
+            while True:
+                async with asyncio.timeout(IDLE_S):
+                    text = _text(await self._websocket.receive())
+                now_s = monotonic()
+                allowance = min(BURST, allowance + (now_s - last_s) * RATE_PER_S) - 1
+                last_s = now_s
+                if allowance < 0:
+                    self.close(POLICY_VIOLATION, f"more than {RATE_PER_S:.0f} messages a second")
+                    return
+                if text is None:
+                    self.close(UNSUPPORTED_DATA, "messages are text")
+                    return
+                await signalling.receive(text)
+        except TimeoutError:
+            self.close(GOING_AWAY, f"nothing was heard for {IDLE_S:.0f} s")
+        except WebSocketDisconnect:
+            pass
+
+    async def _write(self) -> None:
+        try:
+            while (message := await self._queue.get()) is not None:
+                await self._websocket.send({"type": "websocket.send", "text": message.decode()})
+            await self._websocket.close(*self._closing.result())
+        except (OSError, RuntimeError):
+            pass  # the client has gone, which `_read` learns too
+
+
+def _text(message: Message) -> str | None:
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", 1005))
+    text = message.get("text")
+    return text if isinstance(text, str) else None
+
+
+async def signal(websocket: WebSocket) -> None:
+    """GET /ws. Without an API key only `register` gives rights, once `[auth]` asks for keys."""
+    credentials = cast(Credentials, websocket.app.state.credentials)
+    principal = credentials.principal_of_websocket(websocket.scope["headers_by_name"], websocket.query_params)
+    agents, sessions = cast(Agents, websocket.app.state.agents), cast(Sessions, websocket.app.state.sessions)
+    offered = websocket.scope.get("subprotocols", [])
+    await websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+    socket = ClientSocket(websocket)
+    client = websocket.client.host if websocket.client else ""
+    owner = principal.name if principal is not None and "call" in principal.scopes else None
+    await socket.run(Signalling(agents, sessions, socket, owner=owner, client=client))
+
+
+ROUTES: list[BaseRoute] = [WebSocketRoute(WEBSOCKET_PATH, signal)]

@@ -1,0 +1,237 @@
+"""The far end that is another browser of this server: a call from a session to a DN, without any PBX.
+
+Both sessions have one, each the other's peer. The caller's makes the callee's session ring (`Ringer`); the callee's
+`dial` is its answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from sdpserver._media import Sound
+from sdpserver.config import Config
+from sdpserver.dtmf import DtmfOrder, Press
+from sdpserver.errors import Conflict
+from sdpserver.media import MediaLeg
+from sdpserver.messages import CallOptions
+from sdpserver.tones import SILENCE, Tone, progress_tones
+from sdpserver.webrtc import WebRtcLeg
+
+from .far_end import BROWSER, FAR, CallEnd, FarEnd, FarEndListener, send_tone
+from .routing import Destination
+from .states import CallState, check_transition
+
+Ringer = Callable[["LocalFarEnd", CallOptions], None]
+"""Have the DN of a caller's far end ring, with `LocalFarEnd.ring_peer`.
+
+It raises `SdpServerError` when the DN cannot be called.
+"""
+
+
+class LocalFarEnd(FarEnd):
+    """One side of a call between two sessions: what its browser talks to is the browser of `peer`'s session."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        listener: FarEndListener,
+        *,
+        config: Config,
+        options: CallOptions,
+        hold_music: Sound | None,
+        ring: Ringer | None = None,
+    ) -> None:
+        """:param ring: of a caller; None: this is the callee's side, which rings."""
+        super().__init__(destination, listener)
+        self.peer: LocalFarEnd | None = None
+        self.state = CallState.CALLING if ring is not None else CallState.RINGING
+        self._options = options
+        self._ring = ring
+        self._hold_music = hold_music
+        self._on_hold = False
+        self._was_heard = False
+        self._tones = progress_tones(config.media.tones)
+        self._tone: Tone | None = None
+        self._ring_timer: asyncio.TimerHandle | None = None
+
+    # -- the call's life
+
+    async def dial(self) -> None:
+        """Of the caller: have the DN ring. Of the callee: answer.
+
+        :raises SdpServerError: the DN cannot be called.
+        """
+        if self._ring is not None:
+            self._ring_timer = asyncio.get_running_loop().call_later(self._options.ring_timeout_s, self._no_answer)
+            self._ring(self, self._options)
+        elif self.peer is not None:
+            self.peer.answered()
+            self.answered()
+
+    def ring_peer(self, peer: LocalFarEnd) -> None:
+        """The callee's side is there, and rings."""
+        self.peer, peer.peer = peer, self
+        self._progress(CallState.RINGING)
+
+    def connect_to(self, peer: LocalFarEnd) -> None:
+        """Both have answered elsewhere, and talk to each other from now on."""
+        self.peer, peer.peer = peer, self
+        self.state = peer.state = CallState.ANSWERED
+        self._connect()
+        peer._connect()
+
+    def answered(self) -> None:
+        """By the callee."""
+        if self._ring_timer is not None:
+            self._ring_timer.cancel()
+        if self.state is not CallState.ENDED:
+            self._progress(CallState.ANSWERED)
+
+    def _progress(self, state: CallState) -> None:
+        check_transition(self.state, state)
+        self.state = state
+        self._connect()
+        self.listener.call_progressed(state, {})
+
+    def _no_answer(self) -> None:
+        self._end("no_answer", f"nobody answered within {self._options.ring_timeout_s:g} s")
+
+    def _end(self, reason: str, text: str) -> None:
+        was_answered = self.state is CallState.ANSWERED
+        self.hangup(reason)
+        self.listener.call_ended(CallEnd(reason=reason, text=text, was_answered=was_answered))
+
+    def hangup(self, reason: str) -> None:
+        if self._ring_timer is not None:
+            self._ring_timer.cancel()
+        was = self.state
+        super().hangup(reason)
+        peer, self.peer = self.peer, None
+        if peer is not None and was is not CallState.ENDED:
+            peer.peer_hung_up(reason if was is not CallState.CALLING else "cancelled")
+
+    def peer_hung_up(self, reason: str) -> None:
+        """The other side has ended the call."""
+        self.peer = None
+        if self.state is CallState.ENDED:
+            return
+        if self._ring is None and self.state is CallState.RINGING and reason == "normal_clearing":
+            reason = "cancelled"
+        self._end(reason, "the other side ended the call")
+
+    def release(self) -> LocalFarEnd | None:
+        """Be no part of the call any more, without a word to the peer, which is returned."""
+        peer, self.peer = self.peer, None
+        self.state = CallState.ENDED
+        return peer
+
+    # -- who hears what
+
+    def attach(self, leg: WebRtcLeg) -> None:
+        super().attach(leg)
+        if self.peer is not None:
+            self.peer._connect()
+
+    def _connect(self) -> None:
+        if self.peer is not None and self.peer.seat is not None:
+            self.peer.seat_again()  # the room has both sides
+        else:
+            super()._connect()
+
+    def seat_again(self) -> None:
+        """A leg of the call has changed while it is in a room."""
+        super()._connect()
+
+    def _connect_two(self) -> None:
+        if self.leg is None:
+            return
+        browser = self.leg.media
+        self._was_heard = self._was_heard or self.leg.direction.sends
+        if self._tone is not None:
+            send_tone(browser, self._tone)
+        elif self.state is CallState.RINGING and self._ring is not None:
+            send_tone(browser, self._tones.ringback)
+        elif self.state is CallState.ANSWERED and self.peer is not None:
+            self._hear(self.peer)
+        else:
+            browser.send_from(None)
+
+    def _hear(self, peer: LocalFarEnd) -> None:
+        assert self.leg is not None
+        browser = self.leg.media
+        if not self._on_hold and peer.holds and self._hold_music is not None:
+            browser.send_sound(self._hold_music, loop=True)
+        elif self._on_hold or peer.holds or FAR in self.muted or BROWSER in peer.muted or peer.leg is None:
+            send_tone(browser, SILENCE)
+        else:
+            browser.send_from(peer.leg.media)
+
+    @property
+    def holds(self) -> bool:
+        """By command, or because its page does not listen any more (RFC 3264 section 8.4)."""
+        return self._on_hold or (self.leg is not None and self._was_heard and not self.leg.direction.sends)
+
+    def hold(self, held: bool) -> None:
+        if self.state is not CallState.ANSWERED or self.peer is None:
+            raise Conflict("the call is not answered", reason="call_not_answered")
+        was = self.holds
+        self._on_hold = held
+        self._connect()
+        self.peer._connect()
+        if was != self.holds:
+            self.peer.listener.call_held(self.holds)
+
+    @property
+    def on_hold(self) -> bool:
+        return self._on_hold
+
+    def mute(self, leg_name: str, muted: bool) -> None:
+        super().mute(leg_name, muted)
+        if self.peer is not None:
+            self.peer._connect()
+
+    def play_end(self, reason: str) -> None:
+        self._tone = self._tones.for_end(reason)
+        self._connect()
+
+    # -- rooms
+
+    @property
+    def media_legs(self) -> dict[str, MediaLeg]:
+        legs = super().media_legs
+        if self.peer is not None and self.peer.leg is not None:
+            legs[FAR] = self.peer.leg.media
+        return legs
+
+    @property
+    def can_join_room(self) -> bool:
+        peer = self.peer
+        return self.state is CallState.ANSWERED and peer is not None and peer.leg is not None and peer.seat is None
+
+    def leave_room(self, reason: str, *, reconnect: bool = True) -> None:
+        had = self.seat is not None
+        super().leave_room(reason, reconnect=reconnect)
+        if had and self.peer is not None:
+            self.peer._connect()
+
+    @property
+    def heard(self) -> MediaLeg | None:
+        peer = self.peer
+        return None if peer is None or peer.leg is None or peer.leg.media.closed else peer.leg.media
+
+    # -- DTMF
+
+    def send_dtmf(self, order: DtmfOrder) -> None:
+        if self.peer is None or self.peer.leg is None or self.state is not CallState.ANSWERED:
+            raise Conflict("the other side has not answered", reason="call_not_answered")
+        self.peer.leg.press(order.digits, duration_ms=order.duration_ms, gap_ms=order.gap_ms, method=order.method)
+
+    def browser_pressed(self, press: Press) -> None:
+        """Its event packets are relayed to a browser that takes events; both sides are told of the press."""
+        if self.peer is not None:
+            self.peer.listener.call_pressed(press)
+
+    def describe(self) -> dict[str, Any] | None:
+        return None
