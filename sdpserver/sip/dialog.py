@@ -23,7 +23,7 @@ from .exchange import Exchange
 from .info import read_press
 from .invite import Invite
 from .offer_answer import LocalAudio, RemoteAudio
-from .reasons import INTERNAL_ERROR
+from .reasons import INTERNAL_ERROR, SIP_TIMEOUT
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +31,7 @@ Self = TypeVar("Self")
 Params = ParamSpec("Params")
 NOT_ACCEPTABLE_HERE = 488
 REQUEST_PENDING = 491
+GONE = (408, 481)  # by which a dialog is over (RFC 3261 section 12.2.1.2)
 DECLINE, FORBIDDEN = 603, 403
 # Those that pjsip meets with the same request once more: credentials, a longer session interval (RFC 4028).
 TRIED_AGAIN = (401, 407, 422)
@@ -240,11 +241,13 @@ class Dialog(pj.Call):  # type: ignore[misc]
                     self._on_reinvite_response(event.src.rdata.wholeMsg)
             elif event.type == pj.PJSIP_EVENT_TX_MSG:
                 self._on_sent(is_server, event.src.tdata.wholeMsg)
-            elif is_server and transaction.state == pj.PJSIP_TSX_STATE_TERMINATED:
-                self._on_unacknowledged(transaction.statusCode)
+            elif transaction.statusCode == 408 and self._is_unanswered(is_server):
+                # pjsip sends its BYE now, and would wait as long for the answer to that.
+                self._owner.soon(functools.partial(self.end, SIP_TIMEOUT))
 
-    def _on_unacknowledged(self, status: int) -> None:
-        """A response of ours has been repeated in vain."""
+    def _is_unanswered(self, is_server: bool) -> bool:
+        """Whether a transaction that ran into its time limit ends the call."""
+        return self._reinviting and not is_server
 
     def _on_info(self, transaction: Any, event: Any) -> None:
         if event.type != pj.PJSIP_EVENT_RX_MSG:
@@ -306,6 +309,9 @@ class Dialog(pj.Call):  # type: ignore[misc]
         if status < 200 or status in TRIED_AGAIN:
             return
         self._reinviting = False
+        if status in GONE:
+            self._owner.soon(functools.partial(self.end, SIP_TIMEOUT))
+            return
         if status == REQUEST_PENDING and self._is_direction_due:
             self._try_again()
             return
@@ -320,8 +326,8 @@ class Dialog(pj.Call):  # type: ignore[misc]
         exchange = self._exchange
         before = exchange.remote
         self._agreed_direction = exchange.offered.direction
-        is_asked_for = self._is_direction_due and self._agreed_direction is exchange.direction
-        if is_asked_for:
+        is_asked_for = self._is_direction_due
+        if self._agreed_direction is exchange.direction:
             self._is_direction_due = False
         is_usable = bool(sdp) and exchange.take_answer(sdp)
         if is_asked_for:

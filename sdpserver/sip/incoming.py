@@ -143,9 +143,9 @@ class IncomingDialog(Dialog):
             self._cancel_reason = ANSWERED_ELSEWHERE if elsewhere else CANCELLED
         super().onCallTsxState(prm)
 
-    def _on_unacknowledged(self, status: int) -> None:
-        if self._is_accepted and not self._answered and status == 408:
-            self._owner.soon(functools.partial(self.end, SIP_TIMEOUT))
+    def _is_unanswered(self, is_server: bool) -> bool:
+        no_ack = is_server and self._is_accepted and not self._answered
+        return no_ack or super()._is_unanswered(is_server)
 
 
 class RefusedCall(pj.Call):  # type: ignore[misc]
