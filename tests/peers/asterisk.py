@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -194,6 +194,22 @@ class Asterisk:
         at_s = time.monotonic()
         self.ami.action("Hangup", Channel=channel, Cause="16")
         return at_s
+
+    def originate(self, uri: str, exten: str, *, user: str = "any", headers: Mapping[str, str] | None = None) -> str:
+        """Call `uri` as one of its users; whoever answers gets this extension. The name of the channel."""
+        mark = self.ami.mark()
+        variables = ",".join(f"PJSIP_HEADER(add,{name})={value}" for name, value in (headers or {}).items())
+        self.ami.action(
+            "Originate",
+            Channel=f"PJSIP/{user}/{uri}",
+            Context="test",
+            Exten=exten,
+            Priority="1",
+            CallerID='"The Caller" <4711>',
+            Async="true",
+            Variable=variables,
+        )
+        return self.wait_channel(since=mark)
 
     def record(self, channel: str) -> Recording:
         """Write down what this channel hears from now on."""

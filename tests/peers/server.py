@@ -84,6 +84,7 @@ class ServerProcess:
         self._ports = claim_block()
         config = loopback(self._ports, tables or {})
         self.http_port: int = config["http"]["port"]
+        self.sip_port: int = config["sip"]["port"]
         self.folder = Path(tempfile.mkdtemp(prefix="sdpserver-"))
         (self.folder / "config.toml").write_text(dumps(config))
         self.process: subprocess.Popen[bytes] | None = None
