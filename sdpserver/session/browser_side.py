@@ -45,6 +45,8 @@ class BrowserSide:
         leg.on_channel = self._on_channel
         if self._detect_inband_presses:
             leg.media.detect_inband_presses(True)
+        if leg.remote_address:  # a browser checks as soon as it has made its answer, which may be here later
+            self._on_event(leg, WebRtcEvent.ICE_CONNECTED, leg.remote_address)
         self._run(leg)
         return before
 

@@ -90,7 +90,8 @@ class WebRtcLeg:
         self.answer = ""
         self._answered = asyncio.Event()
         self._ice_state = "new"
-        self._remote_address = ""
+        self.remote_address = ""
+        """Of the client's first good check, or where it has moved since; empty: none yet."""
         self._remote_candidates = 0
         self._checked = asyncio.Event()
         self._closed = False
@@ -340,13 +341,13 @@ class WebRtcLeg:
                 self._wire.deliver(data)
             case LegEvent.ICE_CONNECTED:
                 self._ice_state = "connected"
-                self._remote_address = data.decode()
+                self.remote_address = data.decode()
                 self._checked.set()
-                self._emit(WebRtcEvent.ICE_CONNECTED, self._remote_address)
+                self._emit(WebRtcEvent.ICE_CONNECTED, self.remote_address)
             case LegEvent.ICE_SELECTED:
                 self._ice_state = "connected"
-                self._remote_address = data.decode()
-                log.debug("client moved", leg=self.media.id, remote_address=self._remote_address)
+                self.remote_address = data.decode()
+                log.debug("client moved", leg=self.media.id, remote_address=self.remote_address)
             case LegEvent.ICE_TIMEOUT:
                 self._ice_state = "disconnected"
                 self._emit(WebRtcEvent.GONE, f"no ICE check for {ICE_TIMEOUT_S:.0f} s")
@@ -376,7 +377,7 @@ class WebRtcLeg:
         return {
             "ice": {
                 "state": self._ice_state,
-                "remote_address": self._remote_address,
+                "remote_address": self.remote_address,
                 "remote_candidates": self._remote_candidates,
             },
             "dtls": {
