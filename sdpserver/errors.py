@@ -15,6 +15,7 @@
     │   └── TooManyRequests    429
     ├── PeerError              the SIP side's refusal
     │   ├── SipRefused         502, with `sip_status` and `sip_reason`
+    │   │   └── RegistrationRefused
     │   └── SipTimeout         504
     └── ServerError            ours
         ├── InternalError      500, logged with the request id
@@ -135,6 +136,10 @@ class SipRefused(PeerError):
         super().__init__(message, reason=reason, session_id=session_id)
         self.sip_status = sip_status
         self.sip_reason = sip_reason
+
+
+class RegistrationRefused(SipRefused):
+    """502: a trunk's registrar does not take a DN; `sip_status` 401 or 403 for a wrong password."""
 
 
 class SipTimeout(PeerError):

@@ -6,12 +6,15 @@ from .events import Refer, SipEvent, SipEventType
 from .invite import IncomingInvite
 from .offer_answer import LocalAudio, RemoteAudio
 from .reasons import http_status
+from .registration import DnRegistration, RegistrationState
 from .sdes import SrtpKeys
 
 __all__ = [
+    "DnRegistration",
     "IncomingInvite",
     "LocalAudio",
     "Refer",
+    "RegistrationState",
     "RemoteAudio",
     "SipCall",
     "SipCallState",

@@ -23,7 +23,7 @@ REFUSED_REPORT_S = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrunkAccount:
-    """What pjsip needs of a trunk. `proxies` are preloaded routes, `contact` is where the peer finds us.
+    """What pjsip needs of a trunk, or of a DN (`dn`) on its registrar: preloaded routes, and where the peer finds us.
 
     `local` is what a leg of ours toward it may be, by which an offer is judged before there is a leg; its port is none.
     """
@@ -38,9 +38,11 @@ class TrunkAccount:
     contact: str
     transport: Transport
     local: LocalAudio
+    dn: str = ""
+    expires_s: int = 300
 
     def __repr__(self) -> str:
-        return f"TrunkAccount({self.name!r})"  # never the password
+        return f"TrunkAccount({self.name!r}, {self.dn!r})"  # never the password
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,11 @@ def _has_controls(text: str) -> bool:
     return any(ord(c) < 0x20 or 0x7F <= ord(c) <= 0x9F or 0xD800 <= ord(c) <= 0xDFFF for c in text)
 
 
-def _user(text: str, reason: str) -> str:
+def user_part(text: str, reason: str) -> str:
+    """A user part as URIs have it, checked.
+
+    :raises BadRequest: with this `reason`.
+    """
     if not text or len(text) > MAX_USER_LENGTH:
         raise BadRequest(f"a user part has 1 to {MAX_USER_LENGTH} characters", reason=reason)
     if _has_controls(text) or "@" in text:
@@ -100,13 +104,13 @@ def destination_user(target: str, trunk: Trunk) -> str:
     """
     match = re.match(r"sips?:", target, re.IGNORECASE)
     if match is None:
-        return _user(target, "bad_destination")
+        return user_part(target, "bad_destination")
     user, at, rest = target[match.end() :].rpartition("@")
     host = re.split(r"[;?]", rest, maxsplit=1)[0].lower()
     server = Server.parse(trunk.server, trunk.transport)
     if not at or host not in {server.host, bracketed(server.host), str(server), trunk.from_domain.lower()} - {""}:
         raise BadRequest("that host is not the trunk's own", reason="bad_destination")
-    return _user(unquote(user, errors="replace"), "bad_destination")
+    return user_part(unquote(user, errors="replace"), "bad_destination")
 
 
 def request_uri(user: str, trunk: Trunk) -> str:
@@ -126,7 +130,7 @@ def from_header(trunk: Trunk, user: str | None, display_name: str | None) -> str
 
     :raises BadRequest: reason `bad_header`.
     """
-    uri = f"<sip:{_user(user or trunk.username or 'anonymous', 'bad_header')}@{from_domain(trunk)}>"
+    uri = f"<sip:{user_part(user or trunk.username or 'anonymous', 'bad_header')}@{from_domain(trunk)}>"
     if not display_name:
         return uri
     if len(display_name) > MAX_NAME_LENGTH or _has_controls(display_name):

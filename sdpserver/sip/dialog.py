@@ -84,6 +84,7 @@ class Dialog(pj.Call):  # type: ignore[misc]
         pjsua_call_id: int = pj.PJSUA_INVALID_ID,
     ) -> None:
         super().__init__(account, pjsua_call_id)
+        self.account = account
         self.call_id = call_id
         self.trunk = trunk
         self.emit = emit

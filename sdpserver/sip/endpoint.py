@@ -11,7 +11,7 @@ import functools
 import os
 import secrets
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import structlog
 from .. import __version__
 from ..config import Config, Transport, Trunk
 from ..dtmf import DtmfMethod
-from ..errors import ConfigError, Unavailable
+from ..errors import ConfigError, SipTimeout, Unavailable
 from ..sdp import audio_codecs, with_comfort_noise, with_telephone_events
 from . import address
 from .accounts import OptionsAnswer, Registration, TrunkAccount
@@ -32,6 +32,7 @@ from .invite import IncomingInvite, Invite
 from .offer_answer import LocalAudio
 from .pjlog import QUIET, VERBOSE
 from .reasons import INTERNAL_ERROR, NO_SUCH_DN, SHUTDOWN, TRUNK_FULL, TRUNK_UNREACHABLE
+from .registration import DnRegistration, Registrations
 from .resolve import Resolved, resolve
 from .stack import Stack
 from .thread import SipThread
@@ -124,6 +125,7 @@ class SipEndpoint:
         self._thread: SipThread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._keepers: list[asyncio.Task[None]] = []
+        self._registrations = Registrations(post=self._post, call=self._run, account_of=self._dn_account)
         self.ports: dict[Transport, int] = {}
 
     # -- life
@@ -164,6 +166,7 @@ class SipEndpoint:
             log_level=VERBOSE if debug else QUIET,
             on_registration=lambda registration: self._to_loop(self._on_registration, registration),
             on_options_answer=lambda answer: self._to_loop(self._on_options_answer, answer),
+            on_register_outcome=lambda outcome: self._to_loop(self._registrations.on_outcome, outcome),
             on_invite=lambda invite: self._to_loop(self._on_invite, invite),
             on_event=lambda call_id, event: self._to_loop(self._deliver, call_id, event),
             soon=soon,
@@ -175,6 +178,7 @@ class SipEndpoint:
         for keeper in keepers:
             keeper.cancel()
         await asyncio.gather(*keepers, return_exceptions=True)
+        self._registrations.stop()
         thread, self._thread = self._thread, None
         if thread is None:
             return
@@ -187,6 +191,7 @@ class SipEndpoint:
         reason = SHUTDOWN if self._thread is None else INTERNAL_ERROR
         for call in list(self._calls.values()):
             call.deliver(SipEvent(type=SipEventType.ENDED, reason=reason, by_remote=False))
+        self._registrations.on_thread_over()
 
     def _to_loop(self, callback: Callable[..., None], *args: Any) -> None:
         """From the SIP thread to the loop."""
@@ -220,11 +225,13 @@ class SipEndpoint:
         account = self._account(trunk, found)
         by_ip = {ip: state.config.name for state in self._trunks.values() for ip in state.allowed}
         await asyncio.wrap_future(self._thread.call(lambda stack: stack.set_trunk(account, by_ip)))
+        self._registrations.trunk_moved(trunk.config.name)
 
-    def _account(self, trunk: _TrunkState, found: Resolved) -> TrunkAccount:
+    def _account(self, trunk: _TrunkState, found: Resolved, user: str = "") -> TrunkAccount:
+        """The trunk's own, or one for another `user` of it."""
         config = trunk.config
         parameter = address.transport_parameter(config.transport)
-        user = address.encoded_user(config.username or "sdpserver")
+        user = address.encoded_user(user or config.username or "sdpserver")
         proxies = []
         if trunk.can_move and config.transport != "tls":
             # The name stays in the request, the address decides where it goes; `hide` is pjsip's own and never leaves.
@@ -285,6 +292,8 @@ class SipEndpoint:
         if self._thread is None or answer.is_from_peer == before:
             return
         if answer.is_from_peer:
+            if before is False:
+                self._registrations.trunk_is_back(answer.trunk)
             log.info("trunk answers", trunk=answer.trunk, status=answer.status, text=answer.phrase)
         else:
             log.warning("trunk does not answer", trunk=answer.trunk, status=answer.status, text=answer.phrase)
@@ -294,7 +303,7 @@ class SipEndpoint:
         return [self.trunk_status(name) for name in self._trunks]
 
     def trunk_status(self, name: str) -> dict[str, Any]:
-        """Where the trunk is, what its last REGISTER and OPTIONS brought, and its calls.
+        """Where the trunk is, what its last REGISTER and OPTIONS brought, its registered DNs (`agents`) and its calls.
 
         `connected` is None as long as that is not known.
 
@@ -312,6 +321,7 @@ class SipEndpoint:
             "sip_status": registration.status if registration else 0,
             "sip_reason": registration.phrase if registration else "",
             "last_options": _options_status(trunk),
+            "agents": self._registrations.count(name),
             "calls": trunk.calls,
         }
 
@@ -325,6 +335,59 @@ class SipEndpoint:
         resolved = self._trunks[trunk.name].resolved
         return resolved.local_ip if resolved is not None else ("::1" if self._v6 else "127.0.0.1")
 
+    # -- DNs
+
+    async def register(
+        self,
+        dn: str,
+        password: str,
+        *,
+        trunk: Trunk,
+        display_name: str = "",
+        expires_s: int = 300,
+        on_change: Callable[[DnRegistration], None],
+    ) -> DnRegistration:
+        """REGISTER a DN on a trunk's registrar, and keep it registered. Returns when the registrar has said yes.
+
+        For a DN that is registered there already, its registration is returned, which goes on telling its first
+        `on_change`: with the same password at once, with another one when the registrar has taken that too.
+
+        :raises BadRequest: reason `bad_dn` or, for the display name, `bad_header`.
+        :raises RegistrationRefused: the registrar says no, whatever the reason.
+        :raises SipTimeout: it says nothing within 10 s, or the trunk has no address.
+        :raises Unavailable: the endpoint is stopped, or pjsip takes no more DNs.
+        """
+        address.user_part(dn, "bad_dn")
+        address.from_header(trunk, dn, display_name)
+        state = self._trunks[trunk.name]
+        if state.resolved is None:
+            await self._find(state)
+        registration = DnRegistration(
+            self._registrations,
+            dn=dn,
+            trunk=trunk.name,
+            password=password,
+            display_name=display_name,
+            requested_expires_s=expires_s,
+            on_change=on_change,
+        )
+        return await self._registrations.register(registration)
+
+    def _dn_account(self, registration: DnRegistration) -> TrunkAccount:
+        trunk = self._trunks[registration.trunk]
+        if trunk.resolved is None:
+            raise SipTimeout(f"trunk {registration.trunk!r}: {trunk.error}", reason=TRUNK_UNREACHABLE)
+        dn = registration.dn
+        return replace(
+            self._account(trunk, trunk.resolved, dn),
+            dn=dn,
+            id_uri=address.from_header(trunk.config, dn, registration.display_name),
+            register=True,
+            username=dn,
+            password=registration.password,
+            expires_s=registration.requested_expires_s,
+        )
+
     # -- calls
 
     async def invite(
@@ -336,17 +399,21 @@ class SipEndpoint:
         from_user: str | None = None,
         display_name: str | None = None,
         headers: Mapping[str, str] | None = None,
+        registration: DnRegistration | None = None,
         on_event: Callable[[SipEvent], None],
     ) -> SipCall:
         """Call `target`, a user part or a `sip:` URI of the trunk's own host. Returns when pjsip has the INVITE.
 
-        Cancelled meanwhile, it takes the INVITE back.
+        Cancelled meanwhile, it takes the INVITE back. With a DN's `registration` on that trunk it is a call of the
+        DN's, from its number and with its password.
 
         :raises BadRequest: reason `bad_destination` or `bad_header`.
         :raises Unavailable: the trunk is at its `max_calls`, or pjsip at its own.
         """
         state = self._trunks[trunk.name]
         uri = address.request_uri(address.destination_user(target, trunk), trunk)
+        if registration is not None:
+            from_user, display_name = from_user or registration.dn, display_name or registration.display_name
         invite = Invite(
             call_id=secrets.token_hex(16),
             trunk=trunk.name,
@@ -354,6 +421,7 @@ class SipEndpoint:
             from_header=address.from_header(trunk, from_user, display_name),
             headers=tuple(address.check_headers(headers or {})),
             local=media,
+            dn=registration.key if registration is not None else None,
         )
         if self._thread is None:
             raise Unavailable("the SIP endpoint is stopped", reason="draining", retry_after_s=5)
@@ -371,18 +439,30 @@ class SipEndpoint:
                 )
                 asyncio.get_running_loop().call_soon(call.deliver, end)
                 return call
-            await asyncio.wrap_future(self._send(invite, call))
+            await self._send(invite, call)
         except BaseException:
             call.abandon()
             self.forget(call)
             raise
         return call
 
-    def _send(self, invite: Invite, call: SipCall) -> Future[None]:
+    def _send(self, invite: Invite, call: SipCall) -> asyncio.Future[None]:
+        emit = functools.partial(self._to_loop, call.deliver)
+        return self._run(lambda stack: stack.invite(invite, emit))
+
+    def _run(self, command: Callable[[Stack], None]) -> asyncio.Future[None]:
+        """On the SIP thread.
+
+        :raises Unavailable: it is over.
+        """
         if self._thread is None:
             raise Unavailable("the SIP endpoint is stopped", reason="draining", retry_after_s=5)
-        emit = functools.partial(self._to_loop, call.deliver)
-        return self._thread.call(lambda stack: stack.invite(invite, emit))
+        return asyncio.wrap_future(self._thread.call(command))
+
+    def _post(self, command: Callable[[Stack], None]) -> None:
+        """On the SIP thread, while there is one."""
+        if self._thread is not None:
+            self._thread.post(command)
 
     def _on_invite(self, invite: IncomingInvite) -> None:
         trunk = self._trunks[invite.trunk]
@@ -415,13 +495,11 @@ class SipEndpoint:
 
     def hangup(self, call_id: str, reason: str, status: int) -> None:
         """End a call, however far it is."""
-        if self._thread is not None:
-            self._thread.post(lambda stack: stack.hangup(call_id, reason, status))
+        self._post(lambda stack: stack.hangup(call_id, reason, status))
 
     def command(self, call_id: str, command: Callable[[Dialog], None]) -> None:
         """Run a command on the call's dialog, on the SIP thread."""
-        if self._thread is not None:
-            self._thread.post(lambda stack: stack.command(call_id, command))
+        self._post(lambda stack: stack.command(call_id, command))
 
     def forget(self, call: SipCall) -> None:
         """The call has ended."""

@@ -19,7 +19,7 @@ _SHOWN_HEADERS = frozenset({"user-to-user", "subject", "call-info", "alert-info"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invite:
-    """An INVITE to send. URIs and headers are checked and encoded already."""
+    """An INVITE to send. URIs and headers are checked and encoded already. `dn`: the key of a DN's own account."""
 
     call_id: str
     trunk: str
@@ -27,6 +27,7 @@ class Invite:
     from_header: str
     headers: tuple[tuple[str, str], ...]
     local: LocalAudio
+    dn: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,7 @@ def read_invite(text: str, *, call_id: str, trunk: str, codecs: Sequence[Codec],
         call_id=call_id,
         sip_call_id=message.printable(message.header(text, "Call-ID")),
         trunk=trunk,
-        user=uri_user(text.partition("\r\n")[0].split(" ")[1]),
+        user=request_user(text),
         from_user=uri_user(from_uri),
         from_uri=message.printable(from_uri)[:MAX_URI_LENGTH],
         display_name=message.printable(display_name)[:MAX_NAME_LENGTH],
@@ -65,6 +66,11 @@ def read_invite(text: str, *, call_id: str, trunk: str, codecs: Sequence[Codec],
         codecs=tuple(codecs),
         has_offer=has_offer,
     )
+
+
+def request_user(text: str) -> str:
+    """The user part of a request's URI, as `uri_user`."""
+    return uri_user(text.partition("\r\n")[0].split(" ")[1])
 
 
 def name_addr(text: str) -> tuple[str, str]:

@@ -104,6 +104,13 @@ def reason_for(status: int, cause: int = 0) -> str:
     return BY_STATUS.get(status, OTHER)
 
 
+def reason_for_registration(status: int) -> str:
+    """Our word for a registrar's refusal."""
+    if status in (401, 403, 407):
+        return "bad_credentials"
+    return "dn_not_found" if status in (404, 410) else reason_for(status)
+
+
 def reason_for_bye(cause: int = 0) -> str:
     """Our word for the peer's BYE."""
     return BY_CAUSE.get(cause, NORMAL_CLEARING)

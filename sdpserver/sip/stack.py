@@ -23,13 +23,15 @@ from ..errors import ConfigError, Unavailable
 from .accounts import OptionsAnswer, Registration, StrangersAccount, TrunkAccount, TrunkLine
 from .address import ip_or_none
 from .dialog import NOT_ACCEPTABLE_HERE, Dialog
+from .dn_accounts import DnAccounts
 from .events import SipEvent, SipEventType
 from .incoming import IncomingDialog
-from .invite import IncomingInvite, Invite
+from .invite import IncomingInvite, Invite, request_user
 from .offer_answer import LocalAudio
 from .outgoing import OutgoingDialog
 from .pjlog import PjLog
 from .reasons import SHUTDOWN
+from .registration import RegisterOutcome
 
 log = structlog.get_logger(__name__)
 
@@ -37,19 +39,22 @@ MAX_CALLS = 4096  # what pjsip is built with; each costs 29 KB from the start
 SERVICE_UNAVAILABLE = 503
 SESSION_EXPIRES_S = 1800
 SILENCE_S = 0.5
+UNREGISTER_S = 1.0  # for all DNs together, at the end
 MIN_SE_S = 90  # RFC 4028 section 4
 
 
 class _Endpoint(pj.Endpoint):  # type: ignore[misc]
-    """Requests out of nowhere belong to the trunk that they come from, whatever user they name, or to nobody's."""
+    """Requests out of nowhere belong to the trunk that they come from, or to the DN on it that they name, or to
+    nobody's account.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.account_of: Callable[[str], int] | None = None
+        self.account_of: Callable[[str, str], int] | None = None
 
     def onSelectAccount(self, prm: Any) -> None:
         if self.account_of is not None:
-            prm.accountIndex = self.account_of(prm.rdata.srcAddress)
+            prm.accountIndex = self.account_of(prm.rdata.srcAddress, prm.rdata.wholeMsg)
 
 
 class Stack:
@@ -64,6 +69,7 @@ class Stack:
         log_level: int,
         on_registration: Callable[[Registration], None],
         on_options_answer: Callable[[OptionsAnswer], None],
+        on_register_outcome: Callable[[RegisterOutcome], None],
         on_invite: Callable[[IncomingInvite], None],
         on_event: Callable[[str, SipEvent], None],
         soon: Callable[[Callable[[], None]], None],
@@ -85,6 +91,7 @@ class Stack:
         self._redials: dict[str, Callable[[SipEvent], None]] = {}
         self._buried: list[Any] = []
         self._accounts: dict[str, TrunkLine] = {}
+        self.dns = DnAccounts(self, on_register_outcome)
         self._trunks_by_ip: Mapping[str, str] = {}
         self._transport_ids: dict[Transport, int] = {}
         self.ports: dict[Transport, int] = {}
@@ -190,9 +197,11 @@ class Stack:
         account.create(self._account_config("sip:sdpserver@localhost"), True)
         self._endpoint.account_of = self._account_of
 
-    def _account_of(self, source: str) -> int:
-        trunk = self._accounts.get(self.trunk_of(source) or "")
-        account = trunk if trunk is not None else self._refusing_account
+    def _account_of(self, source: str, text: str) -> int:
+        trunk = self.trunk_of(source) or ""
+        account: Any = self._refusing_account
+        if trunk in self._accounts:
+            account = self.dns.of(trunk, request_user(text)) or self._accounts[trunk]
         return int(account.getId()) if account is not None else -1
 
     # -- commands
@@ -208,7 +217,8 @@ class Stack:
         except pj.Error as exc:
             raise ConfigError(f"trunk {trunk.name!r} is not taken by pjsip: {exc.reason}") from None
 
-    def _set_account(self, trunk: TrunkAccount) -> None:
+    def config_of(self, trunk: TrunkAccount) -> Any:
+        """pjsip's configuration of an account, which registers nothing by itself."""
         config = self._account_config(trunk.id_uri)
         config.sipConfig.contactForced = trunk.contact
         config.sipConfig.transportId = self._transport_ids.get(trunk.transport, -1)
@@ -217,8 +227,13 @@ class Stack:
         if trunk.username:
             config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", trunk.username, 0, trunk.password))
         config.regConfig.registrarUri = trunk.server_uri if trunk.register else ""
+        config.regConfig.registerOnAdd = False
+        config.regConfig.timeoutSec = trunk.expires_s
+        return config
+
+    def _set_account(self, trunk: TrunkAccount) -> None:
+        config = self.config_of(trunk)
         config.regConfig.registerOnAdd = trunk.register
-        config.regConfig.timeoutSec = 300
         config.regConfig.firstRetryIntervalSec = 2
         config.regConfig.retryIntervalSec = 30
         account = self._accounts.get(trunk.name)
@@ -244,9 +259,10 @@ class Stack:
 
         :raises Unavailable: pjsip takes no more calls.
         """
-        account = self._accounts.get(invite.trunk)
+        account = self._accounts.get(invite.trunk) if invite.dn is None else self.dns.find(invite.dn)
         if account is None:
-            raise Unavailable(f"trunk {invite.trunk!r} has no account", reason="sip_unavailable", retry_after_s=5)
+            what = f"trunk {invite.trunk!r} has" if invite.dn is None else "a DN that is not registered has"
+            raise Unavailable(f"{what} no account", reason="sip_unavailable", retry_after_s=5)
         dialog = OutgoingDialog(account, self, invite, emit)
         self._dialogs[invite.call_id] = dialog
         try:
@@ -291,6 +307,10 @@ class Stack:
         self._dialogs[call_id] = dialog
         self._on_invite(invite)
 
+    def has_call_on(self, account: Any) -> bool:
+        """Whether a call that is not over for us belongs to the account."""
+        return any(dialog.account is account for dialog in self._dialogs.values())
+
     # -- called by dialogs
 
     def dialog_ended(self, dialog: Dialog) -> None:
@@ -326,6 +346,7 @@ class Stack:
         while self._due and self._due[0][0] <= time.monotonic():
             heapq.heappop(self._due)[2]()
         self._buried.clear()
+        self.dns.sweep()
 
     def later(self, delay_s: float, command: Callable[[], None]) -> None:
         """Run a command after that time, unless the stack is closed first."""
@@ -349,17 +370,22 @@ class Stack:
         for account in self._accounts.values():
             if account.registered:
                 account.setRegistration(False)
+        unregistered_by_s = min(deadline_s, time.monotonic() + UNREGISTER_S)
         # A peer that never answered the INVITE will hardly do so now, and until then no CANCEL may be sent.
         silence_ends_s = min(deadline_s, time.monotonic() + SILENCE_S)
         while time.monotonic() < deadline_s:
             waiting = [dialog for dialog in ended if _is_in_pjsip(dialog)]
             if time.monotonic() >= silence_ends_s:
                 waiting = [dialog for dialog in waiting if dialog.heard]
-            if not waiting and not any(account.registered for account in self._accounts.values()):
+            is_registered = any(account.registered for account in self._accounts.values())
+            if time.monotonic() < unregistered_by_s:
+                is_registered = not self.dns.say_goodbye() or is_registered
+            if not waiting and not is_registered:
                 break
             self._endpoint.libHandleEvents(20)
 
     def _destroy(self) -> None:
+        self.dns.destroy()
         for account in (*self._accounts.values(), self._refusing_account):
             if account is not None:
                 account.shutdown()

@@ -149,15 +149,17 @@ class SipPeer(asyncio.DatagramProtocol):
         phrase: str = "OK",
         *,
         tag: str = "peer",
+        contact: str | None = None,
         headers: str = "",
         body: str = "",
     ) -> str:
-        """Answer a request; the text that was sent."""
+        """Answer a request, with our own Contact unless told otherwise; the text that was sent."""
         to = request["to"] if "tag=" in request["to"] or status == 100 else f"{request['to']};tag={tag}"
         lines = [f"SIP/2.0 {status} {phrase}"]
         lines += [f"Via: {value}" for value in request.all("via")]
         lines += [f"From: {request['from']}", f"To: {to}", f"Call-ID: {request['call-id']}", f"CSeq: {request['cseq']}"]
-        lines += [f"Contact: <sip:peer@{self.host_port}>"]
+        if contact != "":
+            lines += [f"Contact: {contact or f'<sip:peer@{self.host_port}>'}"]
         text = _with_body(lines, headers, body)
         self.send(text, request.source)
         return text
