@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -36,6 +34,7 @@ from .registration import DnRegistration, Registrations
 from .resolve import Resolved, resolve
 from .stack import Stack
 from .thread import SipThread
+from .trunk_state import TrunkState
 
 log = structlog.get_logger(__name__)
 
@@ -43,64 +42,6 @@ START_RESOLVE_TIMEOUT_S = 2.0
 RESOLVE_INTERVAL_S = 30.0
 # Calls that are over for us keep their place in pjsip while a BYE or CANCEL waits for its answer, up to 32 s.
 ENDING_CALLS = 500
-
-
-class _TrunkState:
-    """A trunk, where it is now, and what its last REGISTER and OPTIONS brought."""
-
-    def __init__(self, config: Trunk) -> None:
-        self.config = config
-        self.password = _password(config)
-        self.hop = address.Server.parse(config.outbound_proxy or config.server, config.transport)
-        self.resolved: Resolved | None = None
-        self.allowed: frozenset[str] = frozenset(config.allow_ips)
-        self.error = ""
-        self.registration: Registration | None = None
-        self.is_options_pending = False
-        self.options_answer: OptionsAnswer | None = None
-        self.options_answered_at: datetime | None = None
-        self.calls = 0
-
-    @property
-    def can_move(self) -> bool:
-        return not self.hop.is_address
-
-    @property
-    def is_connected(self) -> bool | None:
-        """Whether it answered the last OPTIONS; None: not known."""
-        if self.resolved is None:
-            return False
-        return self.options_answer.is_from_peer if self.options_answer is not None else None
-
-
-def _password(trunk: Trunk) -> str:
-    """
-    :raises ConfigError: the file or the variable that should have it is not there.
-    """
-    if trunk.password_file:
-        try:
-            return Path(trunk.password_file).read_text().strip()
-        except (OSError, UnicodeDecodeError) as exc:
-            raise ConfigError(f"trunk {trunk.name!r}: password_file cannot be read: {exc}") from exc
-    if trunk.password_env:
-        try:
-            return os.environ[trunk.password_env]
-        except KeyError:
-            raise ConfigError(f"trunk {trunk.name!r}: the environment has no {trunk.password_env}") from None
-    return trunk.password
-
-
-def _options_status(trunk: _TrunkState) -> dict[str, Any] | None:
-    """The last OPTIONS that is over. Status 0 or one of pjsip's own (408, 503) where no answer came."""
-    answer, answered_at = trunk.options_answer, trunk.options_answered_at
-    if answer is None or answered_at is None:
-        return None
-    return {
-        "answered": answer.is_from_peer,
-        "sip_status": answer.status,
-        "sip_reason": answer.phrase,
-        "at": answered_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-    }
 
 
 class SipEndpoint:
@@ -114,7 +55,7 @@ class SipEndpoint:
         self._config = config
         self._v6 = ":" in config.sip.bind
         try:
-            self._trunks = {trunk.name: _TrunkState(trunk) for trunk in config.trunks}
+            self._trunks = {trunk.name: TrunkState(trunk) for trunk in config.trunks}
         except ValueError as exc:
             raise ConfigError(f"[[trunks]]: {exc}") from exc
         for trunk in config.trunks:
@@ -208,7 +149,7 @@ class SipEndpoint:
             await asyncio.sleep(RESOLVE_INTERVAL_S)
             await asyncio.gather(*(self._find(trunk) for trunk in self._trunks.values() if trunk.can_move))
 
-    async def _find(self, trunk: _TrunkState, timeout_s: float = 5.0) -> None:
+    async def _find(self, trunk: TrunkState, timeout_s: float = 5.0) -> None:
         """Look a trunk's address up and tell pjsip when it is new. The old one stays when the look-up fails."""
         try:
             found = await resolve(trunk.hop, v6=self._v6, timeout_s=timeout_s)
@@ -227,7 +168,7 @@ class SipEndpoint:
         await asyncio.wrap_future(self._thread.call(lambda stack: stack.set_trunk(account, by_ip)))
         self._registrations.trunk_moved(trunk.config.name)
 
-    def _account(self, trunk: _TrunkState, found: Resolved, user: str = "") -> TrunkAccount:
+    def _account(self, trunk: TrunkState, found: Resolved, user: str = "") -> TrunkAccount:
         """The trunk's own, or one for another `user` of it."""
         config = trunk.config
         parameter = address.transport_parameter(config.transport)
@@ -277,7 +218,7 @@ class SipEndpoint:
                 "trunk not registered", trunk=registration.trunk, status=registration.status, text=registration.phrase
             )
 
-    async def _keep_asking(self, trunk: _TrunkState) -> None:
+    async def _keep_asking(self, trunk: TrunkState) -> None:
         while True:
             if trunk.resolved is not None and not trunk.is_options_pending and self._thread is not None:
                 trunk.is_options_pending = True
@@ -320,7 +261,7 @@ class SipEndpoint:
             "registered": registration is not None and registration.expires_s > 0,
             "sip_status": registration.status if registration else 0,
             "sip_reason": registration.phrase if registration else "",
-            "last_options": _options_status(trunk),
+            "last_options": trunk.last_options(),
             "agents": self._registrations.count(name),
             "calls": trunk.calls,
         }
