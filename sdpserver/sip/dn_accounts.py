@@ -204,6 +204,10 @@ class DnAccounts:
             self._registered[account.spec.name, account.spec.dn] = account
         self._on_outcome(outcome)
 
+    def told_nothing(self, key: int, phrase: str) -> None:
+        """Nothing could be sent."""
+        self._on_outcome(RegisterOutcome(key=key, phrase=phrase))
+
     def over(self, account: DnAccount) -> None:
         """Its registration has ended."""
         account.registered = False

@@ -66,7 +66,12 @@ class SipEndpoint:
         self._thread: SipThread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._keepers: list[asyncio.Task[None]] = []
-        self._registrations = Registrations(post=self._post, call=self._run, account_of=self._dn_account)
+        self._registrations = Registrations(
+            post=self._post,
+            call=self._run,
+            account_of=self._dn_account,
+            also_of=lambda trunk: self._trunks[trunk].config.also_register,
+        )
         self.ports: dict[Transport, int] = {}
 
     # -- life
@@ -292,6 +297,7 @@ class SipEndpoint:
 
         For a DN that is registered there already, its registration is returned, which goes on telling its first
         `on_change`: with the same password at once, with another one when the registrar has taken that too.
+        A trunk's `also_register` follows in the background (`DnRegistration.also`).
 
         :raises BadRequest: reason `bad_dn` or, for the display name, `bad_header`.
         :raises RegistrationRefused: the registrar says no, whatever the reason.
@@ -345,14 +351,17 @@ class SipEndpoint:
     ) -> SipCall:
         """Call `target`, a user part or a `sip:` URI of the trunk's own host. Returns when pjsip has the INVITE.
 
-        Cancelled meanwhile, it takes the INVITE back. With a DN's `registration` on that trunk it is a call of the
-        DN's, from its number and with its password.
+        Cancelled meanwhile, it takes the INVITE back. With a `registration` it is a call of that DN's, from its number
+        and, if it is registered on this trunk, with its password.
 
         :raises BadRequest: reason `bad_destination` or `bad_header`.
-        :raises Unavailable: the trunk is at its `max_calls`, or pjsip at its own.
+        :raises Unavailable: the trunk is at its `max_calls`, or pjsip at its own; or the `registration` has ended.
         """
         state = self._trunks[trunk.name]
         uri = address.request_uri(address.destination_user(target, trunk), trunk)
+        account = registration.on(trunk.name) if registration is not None else None
+        if registration is not None and not registration.is_live:
+            raise Unavailable(f"DN {registration.dn} is not registered", reason="dn_unregistered", retry_after_s=5)
         if registration is not None:
             from_user, display_name = from_user or registration.dn, display_name or registration.display_name
         invite = Invite(
@@ -362,7 +371,7 @@ class SipEndpoint:
             from_header=address.from_header(trunk, from_user, display_name),
             headers=tuple(address.check_headers(headers or {})),
             local=media,
-            dn=registration.key if registration is not None else None,
+            dn=account.key if account is not None else None,
         )
         if self._thread is None:
             raise Unavailable("the SIP endpoint is stopped", reason="draining", retry_after_s=5)

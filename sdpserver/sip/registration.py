@@ -76,6 +76,9 @@ class RegistrationState(enum.Enum):
 class DnRegistration:
     """A DN that a trunk's registrar has taken, kept registered. Used on the event loop only.
 
+    `also` is the same DN on the trunk's `also_register`, which begins and ends with this one and whose failures are its
+    own: it is tried again until its registrar says yes, or no.
+
     `expires_s` is what the registrar granted, `since` when `state` became what it is; `sip_status`, `sip_reason` and
     `reason` (a word of ours) say what the last REGISTER brought.
     """
@@ -102,7 +105,8 @@ class DnRegistration:
         self.reason = ""
         self.since = datetime.now(UTC)
         self.key = 0
-        """Of its account on the SIP thread."""
+        """Of its account on the SIP thread, 0 before there is one."""
+        self.also: DnRegistration | None = None
         self._owner = owner
         self.password = password
         self._on_change = on_change
@@ -113,6 +117,11 @@ class DnRegistration:
     async def unregister(self) -> None:
         """Take it back; done when the registrar has answered, or after 2 s. Idempotent."""
         await self._owner.unregister(self)
+
+    def on(self, trunk: str) -> DnRegistration | None:
+        """The DN's registration on that trunk, if it has an account there."""
+        known = (each for each in (self, self.also) if each is not None and each.is_live and each.key)
+        return next((each for each in known if each.trunk == trunk), None)
 
     @property
     def is_live(self) -> bool:
@@ -130,6 +139,10 @@ class DnRegistration:
         self.key, self.password, self.display_name = key, asked.password, asked.display_name
         self.deliver(outcome)
 
+    def begin(self, key: int) -> None:
+        """The account `key` is to register it, be it at the first attempt or later."""
+        self.key, self.state = key, RegistrationState.RETRYING
+
     def deliver(self, outcome: RegisterOutcome) -> None:
         """The outcome of a refresh or a retry."""
         self.sip_status, self.sip_reason = outcome.status, outcome.phrase
@@ -145,6 +158,8 @@ class DnRegistration:
             self.end(self.reason)
             return
         self._failures += 1
+        if self._failures == 1:
+            self._log_refusal("DN not registered, to be tried again")
         delay_s = retry_delay_s(self._failures, outcome.retry_after_s, random.random())
         self.renew_in(delay_s)
         self._become(RegistrationState.RETRYING)
@@ -169,17 +184,19 @@ class DnRegistration:
         if state is self.state:
             return
         self.state, self.since = state, datetime.now(UTC)
-        detail = {"status": self.sip_status, "text": self.sip_reason, "reason": self.reason}
         if state is RegistrationState.REGISTERED:
             self._log.info("DN registered", expires_s=self.expires_s)
-        elif self.reason in ("", SHUTDOWN):
+        elif state is RegistrationState.UNREGISTERED and self.reason in ("", SHUTDOWN):
             self._log.info("DN unregistered")
-        else:
-            self._log.warning("DN not registered", state=state.value, **detail)
+        elif state is RegistrationState.UNREGISTERED:
+            self._log_refusal("DN refused by its registrar")
         try:
             self._on_change(self)
         except Exception:
             self._log.exception("a change of a DN's registration failed")
+
+    def _log_refusal(self, text: str) -> None:
+        self._log.warning(text, reason=self.reason, status=self.sip_status, text=self.sip_reason)
 
 
 def _reason(outcome: RegisterOutcome) -> str:
@@ -210,14 +227,17 @@ class Registrations:
         post: Callable[[Callable[[Stack], None]], None],
         call: Callable[[Callable[[Stack], None]], asyncio.Future[None]],
         account_of: Callable[[DnRegistration], TrunkAccount],
+        also_of: Callable[[str], str],
     ) -> None:
-        """`post` and `call` run a command on the SIP thread; `account_of` makes a DN's account.
+        """`post` and `call` run a command on the SIP thread; `account_of` makes a DN's account, `also_of` names the
+        trunk on which those of another one register too, or is "".
 
         :raises SipTimeout: from `account_of`, while the trunk has no address.
         """
         self._post = post
         self._call = call
         self._account_of = account_of
+        self._also_of = also_of
         self._keys = itertools.count(1)
         self._live: dict[tuple[str, str], DnRegistration] = {}
         self._by_key: dict[int, DnRegistration] = {}
@@ -240,6 +260,7 @@ class Registrations:
         async with turn:
             known = self._live.get(name)
             if known is not None and known.has_password(registration.password):
+                self._follow(known)
                 return known
             await self._wait_for_endings(name)
             key, outcome = await self._attempt(registration)
@@ -251,7 +272,45 @@ class Registrations:
                 self._forget(known.key)  # the same Contact has been registered anew
             self._by_key[key] = known
             known.adopt(key, registration, outcome)
+            self._follow(known)
             return known
+
+    def _follow(self, registration: DnRegistration) -> None:
+        """See that the DN is registered where it has to be too, with the same password."""
+        trunk = self._also_of(registration.trunk)
+        also = registration.also
+        if not trunk or (also is not None and also.is_live and also.has_password(registration.password)):
+            return
+        if also is not None and also.is_live:
+            self._drop(also)
+            self._forget(also.key)
+            also.end("")
+        also = registration.also = DnRegistration(
+            self,
+            dn=registration.dn,
+            trunk=trunk,
+            password=registration.password,
+            display_name=registration.display_name,
+            requested_expires_s=registration.requested_expires_s,
+            on_change=lambda _: None,
+        )
+        name = (also.dn, also.trunk)
+        also.begin(0)
+        self._live[name] = also
+        if name not in self._ending:  # else once that is over
+            self._begin(also)
+
+    def _begin(self, registration: DnRegistration) -> None:
+        """Register without anybody who waits for it."""
+        try:
+            account = self._account_of(registration)
+        except SipTimeout:  # the trunk has no address yet
+            registration.deliver(RegisterOutcome(key=0))
+            return
+        key = next(self._keys)
+        registration.begin(key)
+        self._by_key[key] = registration
+        self._post(functools.partial(_register, key, account))
 
     async def _wait_for_endings(self, name: tuple[str, str]) -> None:
         endings = self._ending.get(name, {})
@@ -292,9 +351,26 @@ class Registrations:
     async def unregister(self, registration: DnRegistration) -> None:
         name = (registration.dn, registration.trunk)
         if self._live.get(name) is registration:
-            self._drop(registration)
-            self._take_back(registration.key, name)
-            registration.end("")
+            self._end(registration, "")
+        if registration.also is not None:
+            await asyncio.gather(self._wait_for_end(registration.also), self._wait_for_end(registration))
+        else:
+            await self._wait_for_end(registration)
+
+    def _end(self, registration: DnRegistration, reason: str) -> None:
+        """Take it back."""
+        self._drop(registration)
+        if registration.key:
+            self._take_back(registration.key, (registration.dn, registration.trunk))
+        registration.end(reason)
+        self._end_also(registration)
+
+    def _end_also(self, registration: DnRegistration) -> None:
+        if registration.also is not None and registration.also.is_live:
+            self._end(registration.also, "")
+
+    async def _wait_for_end(self, registration: DnRegistration) -> None:
+        name = (registration.dn, registration.trunk)
         ended = self._ending.get(name, {}).get(registration.key)
         if ended is not None:
             with contextlib.suppress(TimeoutError):
@@ -303,14 +379,18 @@ class Registrations:
 
     def renew(self, registration: DnRegistration) -> None:
         """Send a REGISTER now."""
-        key = registration.key
-        self._post(lambda stack: stack.dns.renew(key))
+        if (key := registration.key) == 0:
+            self._begin(registration)
+        else:
+            self._post(lambda stack: stack.dns.renew(key))
 
     def trunk_moved(self, trunk: str) -> None:
         """It has another address: register there."""
         for registration in self._on(trunk):
-            account = self._account_of(registration)
-            self._post(functools.partial(_move, registration.key, account))
+            if registration.key:
+                self._post(functools.partial(_move, registration.key, self._account_of(registration)))
+            else:
+                registration.renew_in(0)
 
     def trunk_is_back(self, trunk: str) -> None:
         """It did not answer for a while, and may have lost its registrations."""
@@ -345,6 +425,7 @@ class Registrations:
             if not registration.is_live:
                 self._drop(registration)
                 self._forget(registration.key)
+                self._end_also(registration)
 
     def _ended(self, key: int) -> None:
         name = self._ending_name.pop(key, None)
@@ -354,6 +435,9 @@ class Registrations:
         endings.pop(key).set()
         if not endings:
             del self._ending[name]
+            waiting = self._live.get(name)
+            if waiting is not None and waiting.key == 0 and waiting.state is RegistrationState.RETRYING:
+                self._begin(waiting)
 
     # -- the end
 
@@ -373,6 +457,13 @@ class Registrations:
             registration.end(SHUTDOWN)
         for key in list(self._ending_name):
             self._ended(key)
+
+
+def _register(key: int, account: TrunkAccount, stack: Stack) -> None:
+    try:
+        stack.dns.register(key, account)
+    except Unavailable as exc:
+        stack.dns.told_nothing(key, str(exc))
 
 
 def _move(key: int, account: TrunkAccount, stack: Stack) -> None:
