@@ -129,7 +129,7 @@ class EventLog:
     def _hand_out(self, event: SessionEvent) -> None:
         for subscription in tuple(self._subscriptions):
             subscription._put(event)
-        for listener in self._listeners:
+        for listener in tuple(self._listeners):  # one may unlisten
             listener(event)
 
     def mark(self, type_: str) -> None:

@@ -147,6 +147,11 @@ class ConnectionCall:
         finally:
             self._reply_id = None
 
+    def _take_reply_id(self) -> MessageId:
+        """A request is replied to once."""
+        id_, self._reply_id = self._reply_id, None
+        return id_
+
     def _on_event(self, event: SessionEvent) -> None:
         data = event.data
         match event.type:
@@ -155,9 +160,9 @@ class ConnectionCall:
             case "answered" if self.session.caller is None:
                 self.send_accepted()
             case "hold":
-                self._send("held" if data["held"] else "resumed", self._reply_id, by=data["by"])
+                self._send("held" if data["held"] else "resumed", self._take_reply_id(), by=data["by"])
             case "muted":
-                self._send("muted", self._reply_id, leg=data["leg"], muted=data["muted"])
+                self._send("muted", self._take_reply_id(), leg=data["leg"], muted=data["muted"])
             case "dtmf":
                 self._send(
                     "dtmf",
@@ -171,7 +176,7 @@ class ConnectionCall:
             case "quality":
                 self._send("quality", webrtc=data["webrtc"], sip=data["sip"])
             case "transfer":
-                self._send("transferred", **data)
+                self._send("transferred", self._take_reply_id(), **data)
             case "closed":
                 id_, self.ending_id = self.ending_id, None
                 self.leave()

@@ -11,14 +11,12 @@ from typing import Any
 import structlog
 
 from sdpserver.config import Config, Trunk
-from sdpserver.errors import BadRequest, Conflict, NotFound, SdpServerError, SipRefused
+from sdpserver.errors import Conflict, NotFound, SdpServerError, SipRefused
 from sdpserver.media import MediaPlane
 from sdpserver.messages import CallOptions
 from sdpserver.session import Session, Sessions
 from sdpserver.session.far_end import FarEnd
-from sdpserver.session.far_ends import FarEndParts
-from sdpserver.session.local_far_end import LocalFarEnd
-from sdpserver.session.session import Caller
+from sdpserver.session.inbound import Caller, CreateFarEnd, FarEndParts
 from sdpserver.session.sip_far_end import SipFarEnd
 from sdpserver.sip import IncomingInvite, SipCall, SipEndpoint
 
@@ -98,7 +96,7 @@ class Agents:
         self._expiries: dict[Connection, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
-        sessions.ring_dn = self._ring_local
+        sessions.ring_dn = self._ring
         sessions.registered = self._dns.keys()
         if sip is not None:
             sip.on_incoming = self._on_incoming
@@ -225,7 +223,6 @@ class Agents:
 
     def _on_incoming(self, call: SipCall, invite: IncomingInvite) -> None:
         """A trunk has sent an INVITE."""
-        dn = self._dns.get(invite.user)
         trunk = self._trunks[invite.trunk]
         caller = Caller(number=invite.from_user, display_name=invite.display_name, headers=invite.headers)
 
@@ -245,65 +242,32 @@ class Agents:
             )
 
         try:
-            session = self._ring(dn, caller, create_far_end, CallOptions(), trunk)
+            session = self._ring(invite.user, caller, create_far_end, trunk)
         except SdpServerError as exc:
-            status, reason = _refusal(exc)
-            log.info("call refused", dn=invite.user, trunk=invite.trunk, reason=reason)
-            call.reject(status, reason)
+            log.info("call refused", dn=invite.user, trunk=invite.trunk, reason=exc.reason)
+            call.reject(getattr(exc, "sip_status", 0) or 503, exc.reason)
             return
         assert isinstance(session.far_end, SipFarEnd)
         session.far_end.ring()
 
-    def _ring_local(self, theirs: LocalFarEnd, options: CallOptions) -> None:
-        """A session of this server calls a DN."""
-        listener = theirs.listener
-        assert isinstance(listener, Session)
-        caller = Caller(
-            number=options.from_ or "anonymous",
-            display_name=options.display_name or "",
-            headers=tuple(options.headers.items()),
-        )
+    def _ring(self, number: str, caller: Caller, create_far_end: CreateFarEnd, trunk: Trunk | None = None) -> Session:
+        """Have a DN ring at all of its connections.
 
-        def create_far_end(session: Session, parts: FarEndParts) -> FarEnd:
-            return LocalFarEnd(
-                session.destination,
-                session,
-                config=parts.config,
-                options=session.options,
-                hold_music=parts.hold_music,
-            )
-
-        try:
-            session = self._ring(self._dns.get(theirs.destination.dn), caller, create_far_end, CallOptions(), None)
-        except (NotFound, Conflict) as exc:
-            status, reason = _refusal(exc)
-            raise SipRefused(str(exc), reason=reason, sip_status=status, sip_reason="") from exc
-        assert isinstance(session.far_end, LocalFarEnd)
-        theirs.ring_peer(session.far_end)
-
-    def _ring(
-        self,
-        dn: Dn | None,
-        caller: Caller,
-        create_far_end: Any,
-        options: CallOptions,
-        trunk: Trunk | None,
-    ) -> Session:
+        :raises SipRefused: `number_not_found`, `unavailable`, `busy`. :raises Unavailable: the server is full.
         """
-        :raises NotFound: `number_not_found`; :raises Conflict: `unavailable`, `busy`; :raises Unavailable: full.
-        """
+        dn = self._dns.get(number)
         if dn is None:
-            raise NotFound("no such DN", reason="number_not_found")
+            raise _refused(404, "number_not_found", f"{number} is no DN")
         if not dn.connections:
-            raise Conflict(f"nobody is registered as {dn.number}", reason="unavailable")
+            raise _refused(480, "unavailable", f"nobody is registered as {number}")
         if len(dn.calls) >= MAX_CALLS:
-            raise Conflict(f"{dn.number} has {MAX_CALLS} calls", reason="busy")
+            raise _refused(486, "busy", f"{number} has {MAX_CALLS} calls")
         session = self._sessions.ring(
             dn=dn.number,
             owner=dn.owner,
             caller=caller,
             create_far_end=create_far_end,
-            options=options,
+            options=CallOptions(),
             trunk=trunk,
             resume_s=self._config.session.reattach_s,
         )
@@ -387,12 +351,5 @@ class Agents:
         return list(self._dns.values())
 
 
-def _refusal(exc: SdpServerError) -> tuple[int, str]:
-    """The SIP status and our word for why a DN does not ring."""
-    if isinstance(exc, NotFound):
-        return 404, exc.reason
-    if isinstance(exc, BadRequest):
-        return 488, exc.reason
-    if isinstance(exc, Conflict):
-        return (486 if exc.reason == "busy" else 480), exc.reason
-    return 503, exc.reason
+def _refused(status: int, reason: str, text: str) -> SipRefused:
+    return SipRefused(text, reason=reason, sip_status=status, sip_reason="")

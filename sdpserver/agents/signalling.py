@@ -269,7 +269,16 @@ class Signalling:
     # -- several calls
 
     async def _transfer(self, message: messages.Transfer, id_: MessageId) -> None:
-        raise Conflict("calls cannot be transferred yet", reason="not_implemented")
+        """Blind (`to`), or attended: the other call's far end and this one's are connected."""
+        session = self._connection.live_call(message.callId)
+        if (message.to is None) == (message.consultCallId is None):
+            raise BadRequest("to or consultCallId must be there, and only one of them", reason="missing_field")
+        call = self._connection.call(message.callId)
+        with call.reply_to(id_):
+            if message.consultCallId is not None:
+                self._sessions.transfers.connect(session, self._connection.live_call(message.consultCallId))
+            elif message.to is not None:
+                self._sessions.transfers.send(session, message.to)
 
     async def _conference(self, message: messages.Conference, id_: MessageId) -> None:
         """All calls in one room. The agent speaks and listens by the first of them, or would hear himself."""

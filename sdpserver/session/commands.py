@@ -1,19 +1,25 @@
-"""What a client does to its call: hold, mute, keys, sounds, recording."""
+"""What a client does to its call: hold, mute, keys, sounds, recording, transfers."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 from sdpserver._media import Sound
 from sdpserver.dtmf import DtmfOrder, LegName, Press
 from sdpserver.errors import Conflict
 from sdpserver.events import EventLog
+from sdpserver.messages import CallOptions
 from sdpserver.webrtc import WebRtcLeg
 
 from .call_audio import CallAudio
 from .far_end import BROWSER, FAR, FarEnd
+from .inbound import Caller
 from .recorder import Recording
+from .routing import Destination
 from .states import CallState, SessionStates
+from .transfer import Transfer
 
 
 class Commands:
@@ -22,6 +28,11 @@ class Commands:
     id: str
     events: EventLog
     audio: CallAudio
+    destination: Destination
+    options: CallOptions
+    caller: Caller | None
+    transfer: Transfer | None
+    _group: asyncio.TaskGroup | None
     _states: SessionStates
     _far_end: FarEnd | None
     _log: Any
@@ -128,3 +139,37 @@ class Commands:
     def _check_answered(self) -> None:
         if self._states.call is not CallState.ANSWERED:
             raise Conflict("the call is not answered", reason="call_not_answered", session_id=self.id)
+
+    # -- transfers
+
+    def begin_transfer(self, transfer: Transfer) -> None:
+        self.transfer = transfer
+
+    def end_transfer(self) -> None:
+        self.transfer = None
+
+    def call_transferring(self, status: int, reason: str, *, final: bool) -> None:
+        if self.transfer is not None:
+            self.transfer.sip_progressed(status, final=final, reason=reason)
+
+    def call_replaced(self) -> None:
+        self.events.emit("transfer", state="replaced", sipStatus=0)
+
+    @property
+    def remote_party(self) -> Caller:
+        """Whom the browser talks to, as a third one is told."""
+        return self.caller or Caller(number=self.destination.user or self.destination.uri)
+
+    def give_far_end(self) -> FarEnd:
+        """The far end goes to another session; nothing is left here but to close."""
+        far_end, self._far_end = self._far_end, None
+        if far_end is None:
+            raise self._closed_error()
+        return far_end
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """A task that ends with the session."""
+        if self._group is None:
+            work.close()
+            raise self._closed_error()
+        self._group.create_task(work, name=f"transfer {self.id}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sdpserver._media import Sound
 from sdpserver.config import Config
 from sdpserver.errors import SdpServerError
@@ -13,20 +11,11 @@ from sdpserver.sip import SipEndpoint
 from sdpserver.webrtc import WebRtcLeg
 
 from .far_end import BuiltInFarEnd, ConferenceFarEnd, FarEnd, FarEndListener
-from .local_far_end import LocalFarEnd, Ringer
+from .inbound import Ringer
+from .local_far_end import LocalFarEnd
 from .rooms import Rooms
 from .routing import Destination
 from .sip_far_end import SipFarEnd
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FarEndParts:
-    """What far ends are made of."""
-
-    config: Config
-    media: MediaPlane
-    sip: SipEndpoint | None
-    hold_music: Sound | None
 
 
 def create_far_end(

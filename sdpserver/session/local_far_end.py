@@ -1,14 +1,12 @@
 """The far end that is another browser of this server: a call from a session to a DN, without any PBX.
 
-Both sessions have one, each the other's peer. The caller's makes the callee's session ring (`Ringer`); the callee's
-`dial` is its answer.
+Both sessions have one, each the other's peer. The caller's has the DN ring; the callee's `dial` is its answer.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sdpserver._media import Sound
 from sdpserver.config import Config
@@ -20,14 +18,12 @@ from sdpserver.tones import SILENCE, Tone, progress_tones
 from sdpserver.webrtc import WebRtcLeg
 
 from .far_end import BROWSER, FAR, CallEnd, FarEnd, FarEndListener, send_tone
+from .inbound import Caller, FarEndParts, Ringer
 from .routing import Destination
 from .states import CallState, check_transition
 
-Ringer = Callable[["LocalFarEnd", CallOptions], None]
-"""Have the DN of a caller's far end ring, with `LocalFarEnd.ring_peer`.
-
-It raises `SdpServerError` when the DN cannot be called.
-"""
+if TYPE_CHECKING:
+    from .session import Session
 
 
 class LocalFarEnd(FarEnd):
@@ -65,10 +61,31 @@ class LocalFarEnd(FarEnd):
         """
         if self._ring is not None:
             self._ring_timer = asyncio.get_running_loop().call_later(self._options.ring_timeout_s, self._no_answer)
-            self._ring(self, self._options)
+            session = self._ring(self.destination.dn, self._caller, self._create_peer)
+            assert isinstance(session.far_end, LocalFarEnd)
+            self.ring_peer(session.far_end)
         elif self.peer is not None:
             self.peer.answered()
             self.answered()
+
+    @property
+    def _caller(self) -> Caller:
+        options = self._options
+        return Caller(
+            number=options.from_ or "anonymous",
+            display_name=options.display_name or "",
+            headers=tuple(options.headers.items()),
+        )
+
+    @staticmethod
+    def _create_peer(session: Session, parts: FarEndParts) -> LocalFarEnd:
+        return LocalFarEnd(
+            session.destination,
+            session,
+            config=parts.config,
+            options=session.options,
+            hold_music=parts.hold_music,
+        )
 
     def ring_peer(self, peer: LocalFarEnd) -> None:
         """The callee's side is there, and rings."""

@@ -7,7 +7,7 @@ import contextlib
 import hmac
 import secrets
 from collections import deque
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,13 @@ from sdpserver.webrtc import WebRtcPlane, parse_offer
 from . import routing
 from .conferences import Conferences
 from .ended import EndedSession
-from .far_end import FarEnd
-from .far_ends import FarEndParts, create_far_end
-from .local_far_end import Ringer
+from .far_ends import create_far_end
+from .inbound import Caller, CreateFarEnd, FarEndParts, Ringer
 from .playback import PlaybackFarEnd
 from .quality_reports import QualityReports
-from .session import Caller, Session
+from .session import Session
 from .states import CallState
+from .transfers import Transfers
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +60,12 @@ class Sessions:
         self.sounds = Sounds(Path(config.media.sounds_dir), cache_octets=config.media.sounds_cache_mb * MEBIBYTE)
         self._recordings = RecordingFolder(Path(config.media.recordings_dir))
         self.conferences = Conferences(config, media, self._recordings)
+        self.transfers = Transfers(
+            parts=lambda: self._parts,
+            ring=lambda: self.ring_dn,
+            resolve=lambda call: self.resolve(call, {}),
+            rooms=self.conferences.rooms,
+        )
         self._hold_music: Sound | None = None
         self.registered: Container[str] = frozenset()
         """DNs that are registered upstream; set by who registers them."""
@@ -145,6 +151,7 @@ class Sessions:
             config=self._config,
             quality_reports=self._quality_reports,
             recordings=self._recordings,
+            transfers=self.transfers,
             resume_s=resume_s,
         )
         leg = self._webrtc.create_leg(offer, codecs=self._browser_codecs(destination, options))
@@ -191,7 +198,7 @@ class Sessions:
         dn: str,
         owner: str,
         caller: Caller,
-        create_far_end: Callable[[Session, FarEndParts], FarEnd],
+        create_far_end: CreateFarEnd,
         options: CallOptions,
         trunk: Trunk | None,
         resume_s: float,
@@ -210,6 +217,7 @@ class Sessions:
             config=self._config,
             quality_reports=self._quality_reports,
             recordings=self._recordings,
+            transfers=self.transfers,
             caller=caller,
             resume_s=resume_s,
         )

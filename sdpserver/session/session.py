@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +17,7 @@ from sdpserver.events import EventLog
 from sdpserver.media import MediaLeg
 from sdpserver.messages import CallInfo, CallOptions, OfferResponse, SdpAnswer
 from sdpserver.recording import RecordingFolder
+from sdpserver.sip import Refer
 from sdpserver.webrtc import DataChannel, Offer, WebRtcEvent, WebRtcLeg
 
 from .browser_side import BrowserSide
@@ -25,27 +25,21 @@ from .call_audio import CallAudio
 from .commands import Commands
 from .events_channel import EVENTS_CHANNEL, follow_events
 from .far_end import CallEnd, FarEnd
+from .inbound import Caller
 from .local_far_end import LocalFarEnd
 from .quality_reports import QualityReports
 from .routing import BuiltIn, Destination
 from .sip_far_end import SipFarEnd
 from .states import CallState, MediaState, SessionState, SessionStates
 from .timers import Timers
+from .transfer import Transfer
+from .transfers import Transfers
 from .waiting import CallProgress
 
 log = structlog.get_logger(__name__)
 
 END_TONE_S = 3.0
 """How long a caller hears why a call failed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """Who calls a DN. `headers` are those that its client may see."""
-
-    number: str
-    display_name: str = ""
-    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Session(Commands):
@@ -62,6 +56,7 @@ class Session(Commands):
         config: Config,
         quality_reports: QualityReports,
         recordings: RecordingFolder,
+        transfers: Transfers,
         caller: Caller | None = None,
         resume_s: float | None = None,
     ) -> None:
@@ -88,6 +83,8 @@ class Session(Commands):
         self._ended: float | None = None
         self._states = SessionStates(self._state_changed, ringing=caller is not None)
         self._end: CallEnd | None = None
+        self._transfers = transfers
+        self.transfer: Transfer | None = None
         self._resume_s = config.session.resume_s if resume_s is None else resume_s
         self.browser = BrowserSide(
             session_id=session_id,
@@ -185,6 +182,8 @@ class Session(Commands):
         closed = self._closed_error()
         self._progress.fail(closed)
         self._progress.fail_dialling(closed)
+        if self.transfer is not None:
+            self.transfer.cancel()
         if self._far_end is not None:
             self._far_end.hangup(reason)
         self.audio.recorder.stop()
@@ -275,6 +274,8 @@ class Session(Commands):
     def call_ended(self, end: CallEnd) -> None:
         """The far end hung up, refused or fell silent."""
         self._end = end
+        if self.transfer is not None and self.transfer.ends_well_with_a_bye and end.reason == "normal_clearing":
+            self.transfer.completed()
         if self._states.session not in (SessionState.OPEN, SessionState.RINGING):
             return
         self._states.set(CallState.ENDED)
@@ -294,6 +295,27 @@ class Session(Commands):
         self._far_end.play_end(end.reason)
         self._states.set(SessionState.ENDING)
         self._timers.set("end_tone", END_TONE_S, lambda: self.close(end.reason))
+
+    def call_referred(self, refer: Refer) -> None:
+        if isinstance(self._far_end, SipFarEnd):
+            self._transfers.referred(self, self._far_end, refer)
+
+    def take_far_end(self, far_end: FarEnd) -> FarEnd:
+        """Talk to another far end from now on; the one before is returned, and nothing is done to it."""
+        before = self._far_end
+        if before is None:
+            raise self._closed_error()
+        self._far_end = far_end
+        self.destination = far_end.destination
+        far_end.listener = self
+        far_end.muted.clear()
+        if self._leg is not None:
+            far_end.attach(self._leg)
+        if far_end.on_hold:
+            far_end.hold(False)
+        self.audio.legs_changed()
+        self.events.emit("transfer", state="connected", remote=far_end.destination.uri, sipStatus=0)
+        return before
 
     async def wait_for_call(self, states: Collection[CallState]) -> None:
         """Until the call has reached one of `states`.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sdpserver._media import Sound
-from sdpserver.config import Config
+from sdpserver.config import Config, Trunk
 from sdpserver.dtmf import DtmfMethod, DtmfOrder, Press, choose_method
 from sdpserver.errors import Conflict
 from sdpserver.media import LegEvent, MediaLeg, MediaPlane
@@ -143,6 +143,14 @@ class SipFarEnd(FarEnd):
                 self._progress(CallState.ANSWERED, event.media, detail)
             case SipEventType.MEDIA_CHANGED:
                 self._media_changed(event)
+            case SipEventType.TRANSFER:
+                self.listener.call_transferring(event.status, event.reason, final=event.final)
+            case SipEventType.REFERRED if event.refer is not None:
+                self.listener.call_referred(event.refer)
+            case SipEventType.REPLACED:
+                self._apply(event.media)
+                self._connect()
+                self.listener.call_replaced()
             case SipEventType.PRESSED if event.press is not None:
                 self._pressed(event.press)
             case SipEventType.ENDED:
@@ -262,6 +270,27 @@ class SipFarEnd(FarEnd):
         self._on_hold = held
         self._connect()
         self._call.set_direction(Direction.SENDONLY if held else Direction.SENDRECV)
+
+    # -- transfers
+
+    def is_on(self, trunk: Trunk | None) -> bool:
+        """Whether it is a call over this trunk."""
+        return trunk is not None and trunk.name == self._trunk.name
+
+    def refer(self, user: str) -> None:
+        """Ask the peer to call somebody on its trunk instead."""
+        if self._call is not None:
+            self._call.refer(user)
+
+    def refer_replacing(self, other: SipFarEnd) -> None:
+        """Ask the peer to take the place that we have in another of our calls."""
+        if self._call is not None and other._call is not None:
+            self._call.refer_replacing(other._call)
+
+    def answer_refer(self, status: int) -> None:
+        """Tell the peer how far the call is that it has asked for; from 200 on, for the last time."""
+        if self._call is not None:
+            self._call.answer_refer(status)
 
     @property
     def on_hold(self) -> bool:

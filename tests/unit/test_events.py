@@ -119,3 +119,17 @@ def test_an_event_as_json_has_utc_time_and_its_data() -> None:
     assert data["type"] == "ice"
     assert data["at"].endswith("Z")
     assert data["data"] == {"remote": "192.0.2.1 5000"}
+
+
+def test_a_listener_that_leaves_does_not_make_another_miss_the_event() -> None:
+    log = EventLog(clock=lambda: 0.0)
+    heard: list[str] = []
+
+    def leaves(event: SessionEvent) -> None:
+        heard.append("leaves")
+        log.unlisten(leaves)
+
+    log.listen(leaves)
+    log.listen(lambda event: heard.append("stays"))
+    log.emit("closed")
+    assert heard == ["leaves", "stays"]

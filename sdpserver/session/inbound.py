@@ -1,0 +1,45 @@
+"""Calls that come in: who calls, and how a DN is made to ring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sdpserver._media import Sound
+from sdpserver.config import Config
+from sdpserver.media import MediaPlane
+from sdpserver.sip import SipEndpoint
+
+if TYPE_CHECKING:
+    from .far_end import FarEnd
+    from .session import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who calls a DN. `headers` are those that its client may see."""
+
+    number: str
+    display_name: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FarEndParts:
+    """What far ends are made of."""
+
+    config: Config
+    media: MediaPlane
+    sip: SipEndpoint | None
+    hold_music: Sound | None
+
+
+CreateFarEnd = Callable[["Session", FarEndParts], "FarEnd"]
+"""Makes the far end of the session that rings."""
+
+Ringer = Callable[[str, Caller, CreateFarEnd], "Session"]
+"""Has a DN ring; the session that does.
+
+It raises `SipRefused` when nobody is there or the DN is busy, and `Unavailable` when the server is full.
+"""
