@@ -10,27 +10,13 @@ from pathlib import Path
 
 import pytest
 from peers import audio
-from peers.chromium import MICROPHONE_HZ
+from peers.chromium import HEARD_HZ, MICROPHONE_HZ
 from peers.server import ServerProcess
 from playwright.async_api import Browser
 
 ROOT = Path(__file__).parents[2]
 DEFAULT_URL = "http://127.0.0.1:8080"
 TONE_HZ = 440.0
-
-HEARD_HZ = """async (track) => {
-    const context = new AudioContext();
-    const analyser = new AnalyserNode(context, { fftSize: 8192 });
-    new MediaStreamAudioSourceNode(context, { mediaStream: new MediaStream([track]) }).connect(analyser);
-    const bins = new Float32Array(analyser.frequencyBinCount);
-    for (let tries = 0; tries < 100; tries++) {
-        await new Promise((resolve) => setTimeout(resolve, 50));
-        analyser.getFloatFrequencyData(bins);
-        const peak = bins.indexOf(Math.max(...bins));
-        if (tries > 5 && bins[peak] > -50) return (peak * context.sampleRate) / analyser.fftSize;
-    }
-    return 0;
-}"""
 
 
 def readme_example(name: str) -> str:

@@ -30,6 +30,20 @@ FLAGS = [
 ]
 PAGE = "__caller__"
 EMPTY_PAGE = "<!doctype html>"
+HEARD_HZ = """async (track) => {
+    const context = new AudioContext();
+    const analyser = new AnalyserNode(context, { fftSize: 8192 });
+    new MediaStreamAudioSourceNode(context, { mediaStream: new MediaStream([track]) }).connect(analyser);
+    const bins = new Float32Array(analyser.frequencyBinCount);
+    for (let tries = 0; tries < 100; tries++) {
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        analyser.getFloatFrequencyData(bins);
+        const peak = bins.indexOf(Math.max(...bins));
+        if (tries > 5 && bins[peak] > -50) return (peak * context.sampleRate) / analyser.fftSize;
+    }
+    return 0;
+}"""
+"""The loudest frequency of a track, 0 if it is silent for 5 s."""
 SCRIPT = Path(__file__).with_name("chromium_page.js")
 
 

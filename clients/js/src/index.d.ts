@@ -1,5 +1,7 @@
 // Types of sdpserver's client. The names in snake_case are the wire's own.
 
+export * from "./agent.js";
+
 export interface ClientOptions {
   /** The server's URL; empty: the page's own origin. */
   baseUrl?: string;

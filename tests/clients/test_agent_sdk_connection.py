@@ -1,0 +1,226 @@
+"""How the agent SDK holds its connection when the far end is slow, gone or refuses.
+
+The far end here is the test's, since no server can be told to misbehave; calls are made in test_agent_sdk.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from peers.chromium import own_page
+from peers.waiting import until
+from playwright.async_api import Browser, Page, WebSocketRoute
+
+SCRIPT = (Path(__file__).parents[2] / "clients" / "js" / "src" / "agent.js").read_text()
+START = """options => {
+  window.events = [];
+  window.agent = new SdpServerAgent({url: "http://localhost", dn: "5001", password: "pw", iceServers: [], ...options});
+  for (const type of ["registered", "registrationFailed", "disconnected", "error"])
+    agent.addEventListener(type, ({detail}) => events.push([type, {...detail}]));
+  window.outcome = null;
+  agent.connect().then(reply => { outcome = reply; }, error => { outcome = {...error}; });
+}"""
+OUTCOME = "promise => promise.then(value => [value ?? null, null], ({...error}) => [null, error])"
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+class FarEnd:
+    """What the agent connects to: `reply` says what a message is answered with, if at all."""
+
+    def __init__(self) -> None:
+        self.received: list[dict[str, Any]] = []
+        self.socket: WebSocketRoute
+        self.connections = 0
+        self.reply: Callable[[dict[str, Any]], tuple[str, dict[str, Any]] | None] = self.registers
+
+    def registers(self, message: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+        if message["type"] != "register":
+            return None
+        return "registered", {"dn": "5001", "expires": 0, "server": "x", "resumeToken": f"token{self.connections}"}
+
+    def accept(self, socket: WebSocketRoute) -> None:
+        self.socket = socket
+        self.connections += 1
+        socket.on_message(self._on_message)
+
+    def _on_message(self, data: str | bytes) -> None:
+        message = json.loads(data)
+        self.received.append(message)
+        if (reply := self.reply(message)) is not None:
+            self.send(*reply, id=message["id"])
+
+    def send(self, kind: str, payload: dict[str, Any], **members: Any) -> None:
+        self.socket.send(json.dumps({"type": kind, "payload": payload, **members}))
+
+    def has_connections(self, count: int) -> bool:
+        return self.connections == count
+
+    def payloads(self, kind: str) -> list[dict[str, Any]]:
+        return [message["payload"] for message in self.received if message["type"] == kind]
+
+
+@pytest.fixture
+def far_end() -> FarEnd:
+    return FarEnd()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(chromium: Browser, far_end: FarEnd) -> AsyncIterator[Page]:
+    async with own_page(chromium, "0") as found:
+        await found.route_web_socket("ws://localhost/ws**", far_end.accept)
+        await found.add_script_tag(content=SCRIPT)
+        yield found
+
+
+async def registered(page: Page, **options: Any) -> None:
+    await page.evaluate(START, options)
+    await page.wait_for_function("() => agent.state === 'registered'", polling=10, timeout=3000)
+
+
+async def events(page: Page, kind: str) -> list[dict[str, Any]]:
+    return [detail for found, detail in await page.evaluate("events") if found == kind]
+
+
+async def failure(page: Page, order: str) -> dict[str, Any]:
+    """How an order fails."""
+    value, error = await page.evaluate(f"({OUTCOME})((async () => {order})())")
+    assert error is not None, value
+    found: dict[str, Any] = error
+    return found
+
+
+async def test_it_registers_with_what_it_was_given(page: Page, far_end: FarEnd) -> None:
+    await registered(page, displayName="Ann", expires=60)
+    assert far_end.payloads("register") == [{"dn": "5001", "password": "pw", "displayName": "Ann", "expires": 60}]
+    assert far_end.socket.url == "ws://localhost/ws"
+    assert (await page.evaluate("outcome"))["resumeToken"] == "token1"
+    assert [detail["dn"] for detail in await events(page, "registered")] == ["5001"]
+
+
+async def test_a_token_is_in_the_url_too(page: Page, far_end: FarEnd) -> None:
+    await registered(page, password=None, token="a b")
+    assert far_end.socket.url == "ws://localhost/ws?token=a+b"
+    assert far_end.payloads("register")[0]["token"] == "a b"
+
+
+async def test_a_refused_registration_ends_it(page: Page, far_end: FarEnd) -> None:
+    far_end.reply = lambda message: (
+        "registrationFailed",
+        {"reason": "the password is wrong", "code": 403, "details": {"reason": "wrong_password"}},
+    )
+    await page.evaluate(START, {})
+    await page.wait_for_function("() => outcome !== null", polling=10, timeout=3000)
+    outcome = await page.evaluate("outcome")
+    assert (outcome["reason"], outcome["code"]) == ("wrong_password", 403)
+    assert await page.evaluate("agent.state") == "closed"
+    assert [detail["code"] for detail in await events(page, "registrationFailed")] == [403]
+
+
+async def test_a_lost_connection_comes_back_with_its_token(page: Page, far_end: FarEnd) -> None:
+    await registered(page)
+    await far_end.socket.close(code=1012)
+    await page.wait_for_function("() => agent.state === 'reconnecting'", polling=10, timeout=3000)
+    await page.wait_for_function("() => agent.state === 'registered'", polling=10, timeout=3000)
+    assert far_end.payloads("register")[1]["resumeToken"] == "token1"
+    (lost,) = await events(page, "disconnected")
+    assert (lost["code"], lost["willRetry"]) == (1012, True)
+    assert 250 <= lost["delayMs"] <= 500
+
+
+async def test_it_waits_longer_each_time_and_by_chance(page: Page, far_end: FarEnd) -> None:
+    await registered(page)
+    await page.clock.install()
+    far_end.reply = lambda message: None  # the server accepts and says nothing
+    await far_end.socket.close(code=1001)
+    delays = []
+    for tries in range(1, 10):
+        await page.wait_for_function(f"() => events.filter(([type]) => type === 'disconnected').length === {tries}")
+        delays.append((await events(page, "disconnected"))[-1]["delayMs"])
+        await page.clock.run_for(delays[-1] + 1)
+        await until(partial(far_end.has_connections, tries + 1), timeout_s=3, what="the next connection")
+        await page.clock.run_for(10001)  # the reply to `register` does not come
+    limits = [min(500 * 2**tries, 30000) for tries in range(9)]
+    assert all(limit / 2 <= delay <= limit for delay, limit in zip(delays, limits, strict=True)), delays
+
+
+async def test_a_connection_that_was_refused_for_good_is_not_tried_again(page: Page, far_end: FarEnd) -> None:
+    await registered(page)
+    await far_end.socket.close(code=1008, reason="flood")
+    await page.wait_for_function("() => agent.state === 'closed'", polling=10, timeout=3000)
+    (lost,) = await events(page, "disconnected")
+    assert (lost["code"], lost["reason"], lost["willRetry"]) == (1008, "flood", False)
+
+
+async def test_a_server_that_falls_silent_is_left(page: Page, far_end: FarEnd) -> None:
+    await page.clock.install()
+    await registered(page)
+    await page.clock.run_for(20001)
+    await until(lambda: len(far_end.payloads("ping")) == 1, timeout_s=3, what="a ping")
+    far_end.send("pong", {})
+    await page.wait_for_timeout(50)
+    await page.clock.run_for(19000)
+    assert await page.evaluate("agent.state") == "registered"
+    await page.clock.run_for(11001)  # its next ping is not answered
+    await page.wait_for_function("() => agent.state === 'reconnecting'", polling=10, timeout=3000)
+
+
+async def test_a_reload_keeps_the_token_and_another_agent_does_not_get_it(page: Page, far_end: FarEnd) -> None:
+    await registered(page)
+    await page.reload()
+    await page.add_script_tag(content=SCRIPT)
+    await registered(page)
+    assert far_end.payloads("register")[1]["resumeToken"] == "token1"
+    assert await page.evaluate("sessionStorage.length") == 0, "a copy of the tab would have a copy of it"
+    await page.reload()
+    await page.add_script_tag(content=SCRIPT)
+    await registered(page, dn="5002")
+    assert "resumeToken" not in far_end.payloads("register")[2]
+
+
+async def test_orders_fail_with_the_servers_word(page: Page, far_end: FarEnd) -> None:
+    await registered(page)
+    far_end.reply = lambda message: ("error", {"message": "no such number", "code": 404, "details": {"reason": "gone"}})
+    error = await failure(page, "agent.call('600', {stream: false})")
+    assert (error["code"], error["reason"], error["details"]) == (404, "gone", {"reason": "gone"})
+    assert await page.evaluate("agent.calls.length") == 0
+
+
+async def test_orders_without_a_reply_fail_in_time(page: Page, far_end: FarEnd) -> None:
+    await registered(page, timeoutMs=200)
+    assert (await failure(page, "agent.conference([])"))["reason"] == "timeout"
+
+
+async def test_orders_fail_at_once_when_the_connection_is_lost(page: Page, far_end: FarEnd) -> None:
+    await registered(page)
+    order = asyncio.create_task(failure(page, "agent.conference([])"))
+    await until(lambda: bool(far_end.payloads("conference")), timeout_s=3, what="the order")
+    await far_end.socket.close(code=1012)
+    assert (await order)["reason"] == "disconnected"
+    assert (await failure(page, "agent.conference([])"))["reason"] == "disconnected"
+
+
+async def test_bad_messages_are_told_and_change_nothing(page: Page, far_end: FarEnd) -> None:
+    await registered(page)
+    far_end.socket.send("{")
+    far_end.send("error", {"message": "slow down", "code": 429})
+    far_end.send("held", {"callId": "never-was"})
+    far_end.send("invented", {})
+    await page.wait_for_function("() => events.filter(([type]) => type === 'error').length === 2")
+    assert [error.get("code") for error in await events(page, "error")] == [0, 429]
+    assert await page.evaluate("agent.state") == "registered"
+
+
+async def test_closing_unregisters(page: Page, far_end: FarEnd) -> None:
+    await registered(page)
+    far_end.reply = lambda message: ("unregistered", {"dn": "5001"})
+    await page.evaluate("agent.close()")
+    assert far_end.payloads("unregister") == [{"dn": "5001"}]
+    assert await page.evaluate("agent.state") == "closed"
