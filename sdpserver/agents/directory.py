@@ -18,7 +18,7 @@ from sdpserver.session import Session, Sessions
 from sdpserver.session.far_end import FarEnd
 from sdpserver.session.inbound import Caller, CreateFarEnd, FarEndParts
 from sdpserver.session.sip_far_end import SipFarEnd
-from sdpserver.sip import IncomingInvite, SipCall, SipEndpoint
+from sdpserver.sip import DnRegistration, IncomingInvite, SipCall, SipEndpoint
 
 from .auto_answer import wants_auto_answer
 from .connection import Connection, MessageId
@@ -31,6 +31,8 @@ MAX_CALLS = 8
 
 MAX_CONNECTIONS = 16
 """Of one DN: each of them costs an offer, with its DTLS certificate and leg, for each call that rings."""
+
+OWNER = "dn:"
 
 WENT_AWAY = 1001
 """RFC 6455 section 7.4.1."""
@@ -52,7 +54,7 @@ class Dn:
     @property
     def owner(self) -> str:
         """Of its sessions. No API key can have this name, since a colon is none of the characters of one."""
-        return f"dn:{self.number}"
+        return OWNER + self.number
 
     @property
     def calls(self) -> dict[str, Session]:
@@ -91,13 +93,14 @@ class Agents:
             dn.number: Dn(dn.number, upstream=False, display_name=dn.display_name, skills=tuple(dn.skills))
             for dn in config.dn
         }
-        self._registrar = Registrar(config, sip)
+        self._registrar = Registrar(config, sip, on_lost=self._registration_lost)
         self._connections: dict[str, Connection] = {}  # by their resume tokens, and no others
         self._expiries: dict[Connection, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
         sessions.ring_dn = self._ring
         sessions.registered = self._dns.keys()
+        sessions.registration_of = self._registration_of
         if sip is not None:
             sip.on_incoming = self._on_incoming
 
@@ -183,6 +186,20 @@ class Agents:
             if not self._stopped:
                 self._spawn(self._registrar.release(dn.number), f"unregister {dn.number}")
 
+    def _registration_lost(self, number: str, registration: DnRegistration) -> None:
+        """Its registrar does not want a DN any more, as when its password has been changed."""
+        dn = self._dns.get(number)
+        if dn is None:
+            return
+        payload = {
+            "dn": number,
+            "reason": registration.sip_reason or registration.reason,
+            "code": registration.sip_status,
+        }
+        for connection in tuple(dn.connections.values()):
+            connection.send("registrationFailed", payload)
+            self.unregister(connection)
+
     # -- sockets
 
     def reattach_s(self, connection: Connection) -> float | None:
@@ -221,23 +238,22 @@ class Agents:
 
     # -- calls to DNs
 
+    def _registration_of(self, owner: str, trunk: str) -> DnRegistration | None:
+        return self._registrar.registration(owner.removeprefix(OWNER), trunk) if owner.startswith(OWNER) else None
+
     def _on_incoming(self, call: SipCall, invite: IncomingInvite) -> None:
         """A trunk has sent an INVITE."""
         trunk = self._trunks[invite.trunk]
         caller = Caller(number=invite.from_user, display_name=invite.display_name, headers=invite.headers)
 
         def create_far_end(session: Session, parts: FarEndParts) -> FarEnd:
-            assert parts.sip is not None
             return SipFarEnd(
                 session.destination,
                 session,
-                config=parts.config,
                 options=session.options,
-                media=parts.media,
-                sip=parts.sip,
+                parts=parts,
                 worker=parts.media.next_worker(),
                 browser_codecs=(),
-                hold_music=parts.hold_music,
                 incoming=call,
             )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -11,12 +12,15 @@ import structlog
 from sdpserver.config import Config
 from sdpserver.errors import NotFound, PeerError, TooManyRequests, Unauthorized
 from sdpserver.passwords import check_password
-from sdpserver.sip import SipEndpoint
+from sdpserver.sip import DnRegistration, RegistrationState, SipEndpoint
 
 log = structlog.get_logger(__name__)
 
 CHECKS_AT_ONCE = 2
 """Each is 50 ms of a core and 16 MB."""
+
+MAX_UPSTREAM_S = 300
+"""A registrar that has lost us is noticed within that time."""
 
 MAX_FAILURES = 5
 FORGIVEN_AFTER_S = 30.0
@@ -32,8 +36,15 @@ class _Failures:
 class Registrar:
     """Decides, and keeps DNs registered upstream."""
 
-    def __init__(self, config: Config, sip: SipEndpoint | None) -> None:
+    def __init__(
+        self, config: Config, sip: SipEndpoint | None, *, on_lost: Callable[[str, DnRegistration], None]
+    ) -> None:
+        """:param on_lost: called when a DN's registrar does not want it any more."""
+        self._sip = sip
+        self._on_lost = on_lost
         self._hashes = {dn.number: dn.password_hash for dn in config.dn}
+        self._trunk = next((trunk for trunk in config.trunks if trunk.agent_registrar), None)
+        self._upstream: dict[str, DnRegistration] = {}
         self._checks = asyncio.Semaphore(CHECKS_AT_ONCE)
         self._failures: dict[tuple[str, str], _Failures] = {}
 
@@ -88,10 +99,35 @@ class Registrar:
             raise Unauthorized("the password is wrong", reason="wrong_password")
 
     async def _register(self, number: str, password: str, *, display_name: str, expires_s: int) -> int:
-        raise NotFound("no such DN", reason="dn_not_found")
+        if self._trunk is None or self._sip is None:
+            raise NotFound("no such DN", reason="dn_not_found")
+        # One that is registered already is asked for again, which says whether the password is right.
+        registration = await self._sip.register(
+            number,
+            password,
+            trunk=self._trunk,
+            display_name=display_name,
+            expires_s=min(expires_s, MAX_UPSTREAM_S),
+            on_change=lambda changed: self._changed(number, changed),
+        )
+        self._upstream[number] = registration
+        return registration.expires_s
+
+    def _changed(self, number: str, registration: DnRegistration) -> None:
+        if registration.state is RegistrationState.UNREGISTERED and self._upstream.get(number) is registration:
+            del self._upstream[number]
+            self._on_lost(number, registration)
+
+    def registration(self, number: str, trunk: str) -> DnRegistration | None:
+        """By which a call of the DN goes out over a trunk; None: it has none there."""
+        registration = self._upstream.get(number)
+        return registration.on(trunk) if registration is not None else None
 
     async def release(self, number: str) -> None:
         """Unregister a DN upstream. Idempotent."""
+        if (registration := self._upstream.pop(number, None)) is not None:
+            await registration.unregister()
 
     async def stop(self) -> None:
-        """Unregister all."""
+        """Unregister all; the SIP endpoint's own stop does it for all at once."""
+        self._upstream.clear()

@@ -1,4 +1,4 @@
-"""Calls that come in: who calls, and how a DN is made to ring."""
+"""What far ends are made of, and how a DN is made to ring."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from sdpserver._media import Sound
 from sdpserver.config import Config
 from sdpserver.media import MediaPlane
-from sdpserver.sip import SipEndpoint
+from sdpserver.sip import DnRegistration, SipEndpoint
+
+from .rooms import Rooms
 
 if TYPE_CHECKING:
     from .far_end import FarEnd
@@ -33,10 +35,17 @@ class FarEndParts:
     media: MediaPlane
     sip: SipEndpoint | None
     hold_music: Sound | None
+    rooms: Rooms
+    ring: Ringer | None
+    """Rings the DNs; None: there are none."""
+    registration_of: RegistrationOf
 
 
 CreateFarEnd = Callable[["Session", FarEndParts], "FarEnd"]
 """Makes the far end of the session that rings."""
+
+RegistrationOf = Callable[[str, str], DnRegistration | None]
+"""That of the DN whose sessions an owner's are, on a trunk: by which its calls go out there."""
 
 Ringer = Callable[[str, Caller, CreateFarEnd], "Session"]
 """Has a DN ring; the session that does.

@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from sdpserver._media import Sound
-from sdpserver.config import Config
 from sdpserver.dtmf import DtmfOrder, Press
 from sdpserver.errors import Conflict
 from sdpserver.media import MediaLeg
@@ -34,9 +32,8 @@ class LocalFarEnd(FarEnd):
         destination: Destination,
         listener: FarEndListener,
         *,
-        config: Config,
         options: CallOptions,
-        hold_music: Sound | None,
+        parts: FarEndParts,
         ring: Ringer | None = None,
     ) -> None:
         """:param ring: of a caller; None: this is the callee's side, which rings."""
@@ -45,10 +42,10 @@ class LocalFarEnd(FarEnd):
         self.state = CallState.CALLING if ring is not None else CallState.RINGING
         self._options = options
         self._ring = ring
-        self._hold_music = hold_music
+        self._hold_music = parts.hold_music
         self._on_hold = False
         self._was_heard = False
-        self._tones = progress_tones(config.media.tones)
+        self._tones = progress_tones(parts.config.media.tones)
         self._tone: Tone | None = None
         self._ring_timer: asyncio.TimerHandle | None = None
 
@@ -79,13 +76,7 @@ class LocalFarEnd(FarEnd):
 
     @staticmethod
     def _create_peer(session: Session, parts: FarEndParts) -> LocalFarEnd:
-        return LocalFarEnd(
-            session.destination,
-            session,
-            config=parts.config,
-            options=session.options,
-            hold_music=parts.hold_music,
-        )
+        return LocalFarEnd(session.destination, session, options=session.options, parts=parts)
 
     def ring_peer(self, peer: LocalFarEnd) -> None:
         """The callee's side is there, and rings."""

@@ -29,7 +29,7 @@ from . import routing
 from .conferences import Conferences
 from .ended import EndedSession
 from .far_ends import create_far_end
-from .inbound import Caller, CreateFarEnd, FarEndParts, Ringer
+from .inbound import Caller, CreateFarEnd, FarEndParts, RegistrationOf, Ringer
 from .playback import PlaybackFarEnd
 from .quality_reports import QualityReports
 from .session import Session
@@ -60,17 +60,14 @@ class Sessions:
         self.sounds = Sounds(Path(config.media.sounds_dir), cache_octets=config.media.sounds_cache_mb * MEBIBYTE)
         self._recordings = RecordingFolder(Path(config.media.recordings_dir))
         self.conferences = Conferences(config, media, self._recordings)
-        self.transfers = Transfers(
-            parts=lambda: self._parts,
-            ring=lambda: self.ring_dn,
-            resolve=lambda call: self.resolve(call, {}),
-            rooms=self.conferences.rooms,
-        )
+        self.transfers = Transfers(parts=lambda: self._parts, resolve=lambda call: self.resolve(call, {}))
         self._hold_music: Sound | None = None
         self.registered: Container[str] = frozenset()
         """DNs that are registered upstream; set by who registers them."""
         self.ring_dn: Ringer | None = None
         """Rings the DNs; set by who knows their connections."""
+        self.registration_of: RegistrationOf = lambda owner, trunk: None
+        """Set by who registers them upstream."""
         self._open: dict[str, Session] = {}
         self._ended: dict[str, EndedSession] = {}
         self._calls: dict[str, Session | EndedSession] = {}  # those of both tables, by call_id
@@ -161,18 +158,7 @@ class Sessions:
                 lambda leg: (
                     PlaybackFarEnd(destination, session, sound)
                     if sound is not None
-                    else create_far_end(
-                        destination,
-                        session,
-                        config=self._config,
-                        options=options,
-                        media=self._media,
-                        sip=self._sip,
-                        rooms=self.conferences.rooms,
-                        leg=leg,
-                        hold_music=self._hold_music,
-                        ring=self.ring_dn,
-                    )
+                    else create_far_end(destination, session, options=options, leg=leg, parts=self._parts)
                 ),
             )
         except BaseException:
@@ -227,7 +213,15 @@ class Sessions:
 
     @property
     def _parts(self) -> FarEndParts:
-        return FarEndParts(config=self._config, media=self._media, sip=self._sip, hold_music=self._hold_music)
+        return FarEndParts(
+            config=self._config,
+            media=self._media,
+            sip=self._sip,
+            hold_music=self._hold_music,
+            rooms=self.conferences.rooms,
+            ring=self.ring_dn,
+            registration_of=self.registration_of,
+        )
 
     def offer_to(self, session: Session, connection: str) -> str:
         """Have a ringing call ring at one connection too: the SDP offer for its browser."""

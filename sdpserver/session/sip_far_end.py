@@ -7,11 +7,10 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from sdpserver._media import Sound
-from sdpserver.config import Config, Trunk
+from sdpserver.config import Trunk
 from sdpserver.dtmf import DtmfMethod, DtmfOrder, Press, choose_method
 from sdpserver.errors import Conflict
-from sdpserver.media import LegEvent, MediaLeg, MediaPlane
+from sdpserver.media import LegEvent, MediaLeg
 from sdpserver.messages import CallOptions
 from sdpserver.sdp import Codec, Direction, audio_codecs, with_comfort_noise, with_telephone_events
 from sdpserver.sip import LocalAudio, RemoteAudio, SipCall, SipEndpoint, SipEvent, SipEventType, SrtpKeys
@@ -20,6 +19,7 @@ from sdpserver.tones import SILENCE, Tone, progress_tones
 from sdpserver.webrtc import WebRtcLeg
 
 from .far_end import BROWSER, FAR, CallEnd, FarEnd, FarEndListener, send_tone
+from .inbound import FarEndParts
 from .info_presses import InfoPresses
 from .routing import Destination
 from .states import CallState, check_transition
@@ -33,24 +33,23 @@ class SipFarEnd(FarEnd):
         destination: Destination,
         listener: FarEndListener,
         *,
-        config: Config,
         options: CallOptions,
-        media: MediaPlane,
-        sip: SipEndpoint,
+        parts: FarEndParts,
         worker: int,
         browser_codecs: Sequence[Codec],
-        hold_music: Sound | None,
         incoming: SipCall | None = None,
     ) -> None:
         """:param incoming: the call that has come in and rings; None: `dial` makes one."""
         super().__init__(destination, listener)
-        self._hold_music = hold_music
+        assert parts.sip is not None
+        self._hold_music = parts.hold_music
         self._was_heard = False
         assert destination.trunk is not None
         self._trunk = destination.trunk
-        self._config = config
+        self._config = config = parts.config
         self._options = options
-        self._sip = sip
+        self._sip: SipEndpoint = parts.sip
+        self._registration_of = parts.registration_of
         self._call: SipCall | None = incoming
         self._is_incoming = incoming is not None
         self._on_hold = False
@@ -63,7 +62,7 @@ class SipFarEnd(FarEnd):
         if incoming is not None:
             self.state = CallState.RINGING
             incoming.on_event = self._on_sip_event
-        self.rtp = media.create_rtp_leg(worker=worker)
+        self.rtp = parts.media.create_rtp_leg(worker=worker)
         try:
             self.rtp.on_event = self._on_rtp_event
             self._codecs = offered_codecs(self._trunk.codecs or config.media.codecs, browser_codecs)
@@ -95,6 +94,7 @@ class SipFarEnd(FarEnd):
             from_user=self._options.from_,
             display_name=self._options.display_name,
             headers=self._options.headers,
+            registration=self._registration_of(self.listener.owner, self._trunk.name),
             on_event=self._on_sip_event,
         )
         self._call = call

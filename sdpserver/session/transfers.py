@@ -19,9 +19,8 @@ from sdpserver.sip import Refer
 
 from .far_end import FarEnd
 from .far_ends import create_far_end
-from .inbound import FarEndParts, Ringer
+from .inbound import FarEndParts
 from .local_far_end import LocalFarEnd
-from .rooms import Rooms
 from .routing import Destination
 from .sip_far_end import SipFarEnd
 from .states import CallState
@@ -43,14 +42,10 @@ class Transfers:
         self,
         *,
         parts: Callable[[], FarEndParts],
-        ring: Callable[[], Ringer | None],
         resolve: Callable[[CallOptions], Destination],
-        rooms: Rooms,
     ) -> None:
         self._parts = parts
-        self._ring = ring
         self._resolve = resolve
-        self._rooms = rooms
 
     # -- ours
 
@@ -78,7 +73,7 @@ class Transfers:
         send()
 
     def _send_to_dn(self, session: Session, far_end: FarEnd, destination: Destination) -> None:
-        ring = self._ring()
+        ring = self._parts().ring
         if ring is None:
             raise Conflict("no DN can be called", reason="cannot_transfer", session_id=session.id)
         handing = Handing(session, far_end, destination.uri)
@@ -101,18 +96,8 @@ class Transfers:
         leg = session.browser.leg
         if leg is None:
             raise Conflict("the call has no browser", reason="cannot_transfer", session_id=session.id)
-        parts = self._parts()
         return create_far_end(
-            destination,
-            exchange,
-            config=parts.config,
-            options=replace_options(options, session),
-            media=parts.media,
-            sip=parts.sip,
-            rooms=self._rooms,
-            leg=leg,
-            hold_music=parts.hold_music,
-            ring=self._ring(),
+            destination, exchange, options=replace_options(options, session), leg=leg, parts=self._parts()
         )
 
     def connect(self, session: Session, consultation: Session) -> None:
