@@ -68,6 +68,8 @@ int judge_in_dialog(pjsip_dialog* dialog, const pjsip_rx_data* rdata, pj_pool_t*
     add_header(pool, headers, "Accept", "application/dtmf-relay, application/dtmf");
     return PJSIP_SC_UNSUPPORTED_MEDIA_TYPE;
   }
+  if (is(rdata, "NOTIFY")) // of no subscription of ours (RFC 6665 section 4.1.3)
+    return PJSIP_SC_CALL_TSX_DOES_NOT_EXIST;
   add_capability(pool, headers, PJSIP_H_ALLOW);
   return PJSIP_SC_METHOD_NOT_ALLOWED;
 }
@@ -127,9 +129,9 @@ pj_bool_t on_request(pjsip_rx_data* rdata) {
   }
   if (is(rdata, "OPTIONS"))
     return PJ_FALSE;
-  if (is(rdata, "SUBSCRIBE")) // whatever is asked for, nobody may watch it
+  if (is_any_of(rdata, "SUBSCRIBE", "REFER")) // nobody may watch, or have us call, out of a call
     respond(rdata, PJSIP_SC_FORBIDDEN);
-  else if (is_any_of(rdata, "BYE", "INFO", "PRACK", "UPDATE"))
+  else if (is_any_of(rdata, "BYE", "INFO", "NOTIFY", "PRACK", "UPDATE"))
     respond(rdata, PJSIP_SC_CALL_TSX_DOES_NOT_EXIST);
   else
     respond(rdata, PJSIP_SC_METHOD_NOT_ALLOWED);
@@ -165,9 +167,25 @@ int answerAllRequests() {
   pjsip_endpoint* endpoint = pjsua_get_pjsip_endpt();
   if (!endpoint)
     return PJ_EINVALIDOP;
-  keep(endpoint, PJSIP_H_ALLOW, {"INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "PRACK", "UPDATE", "INFO"});
-  keep(endpoint, PJSIP_H_ACCEPT, {"application/sdp"});
+  keep(endpoint, PJSIP_H_ALLOW,
+       {"INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "PRACK", "UPDATE", "INFO", "REFER", "NOTIFY"});
+  keep(endpoint, PJSIP_H_ACCEPT, {"application/sdp", "message/sipfrag"});
   const pj_status_t status = pjsip_endpt_register_module(endpoint, &in_dialog);
   return status != PJ_SUCCESS ? status : pjsip_endpt_register_module(endpoint, &all_requests);
+}
+
+// Answers a request of a dialog within the callback that tells of it, before pjsua does anything about it. The pointers
+// are those of pjsua2's SipTransaction and SipRxData. `name` and `value` are a header, none with an empty name. The
+// status of pjlib, 0 for success.
+int respondInDialog(void* transaction, void* rdata, int status, const std::string& name, const std::string& value) {
+  auto* request = static_cast<pjsip_rx_data*>(rdata);
+  pjsip_dialog* dialog = transaction ? pjsip_tsx_get_dlg(static_cast<pjsip_transaction*>(transaction)) : nullptr;
+  if (!dialog || !request)
+    return PJ_EINVAL;
+  pjsip_hdr headers;
+  pj_list_init(&headers);
+  if (!name.empty())
+    add_header(request->tp_info.pool, &headers, name.c_str(), value.c_str());
+  return pjsip_dlg_respond(dialog, request, status, nullptr, &headers, nullptr);
 }
 %}

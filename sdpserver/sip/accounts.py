@@ -26,6 +26,7 @@ class TrunkAccount:
     """What pjsip needs of a trunk, or of a DN (`dn`) on its registrar: preloaded routes, and where the peer finds us.
 
     `local` is what a leg of ours toward it may be, by which an offer is judged before there is a leg; its port is none.
+    `hosts` are its own names and addresses: a peer may have us call their users.
     """
 
     name: str
@@ -38,6 +39,7 @@ class TrunkAccount:
     contact: str
     transport: Transport
     local: LocalAudio
+    hosts: frozenset[str]
     dn: str = ""
     expires_s: int = 300
 
@@ -115,6 +117,7 @@ class TrunkLine(pj.Account):  # type: ignore[misc]
         self.registered = False
         self.server_uri = ""
         self.local: LocalAudio | None = None
+        self.hosts: frozenset[str] = frozenset()
 
     @guarded
     def onIncomingCall(self, prm: Any) -> None:

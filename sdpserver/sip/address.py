@@ -113,6 +113,13 @@ def destination_user(target: str, trunk: Trunk) -> str:
     return user_part(unquote(user, errors="replace"), "bad_destination")
 
 
+def own_hosts(trunk: Trunk, *addresses: str) -> frozenset[str]:
+    """All that the host of a URI at this trunk may be, in lower case, with and without its port."""
+    server = Server.parse(trunk.server, trunk.transport)
+    hosts = {bracketed(ip) for ip in addresses} | {bracketed(server.host), trunk.from_domain.lower()} - {""}
+    return frozenset(hosts | {f"{host}:{server.port}" for host in hosts})
+
+
 def request_uri(user: str, trunk: Trunk) -> str:
     """`sip:USER@server` of the trunk; a default port is left out."""
     server = Server.parse(trunk.server, trunk.transport)

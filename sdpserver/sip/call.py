@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from ..errors import BadRequest
 from ..sdp import Direction
 from . import info
 from .events import SipEvent, SipEventType
 from .offer_answer import LocalAudio
 
 if TYPE_CHECKING:
-    from .dialog import Dialog  # is used on the SIP thread only
+    from .transfer import Transferable  # is used on the SIP thread only
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +43,8 @@ class CallOwner(Protocol):
     """The endpoint, as its calls see it."""
 
     def hangup(self, call_id: str, reason: str, status: int) -> None: ...
-    def command(self, call_id: str, command: Callable[[Dialog], None]) -> None: ...
+    def command(self, call_id: str, command: Callable[[Transferable], None]) -> None: ...
+    def uri_of(self, trunk: str, target: str) -> str: ...
     def forget(self, call: SipCall) -> None: ...
 
 
@@ -91,7 +93,7 @@ class SipCall:
             event, self._unheard = self._unheard, None
             self._tell(event)
 
-    def _command(self, command: Callable[[Dialog], None]) -> None:
+    def _command(self, command: Callable[[Transferable], None]) -> None:
         if self.state is not SipCallState.ENDED:
             self._owner.command(self.call_id, command)
 
@@ -130,6 +132,29 @@ class SipCall:
         MEDIA_CHANGED with `by_remote` False follows, with a `status` from 300 on if the peer refused.
         """
         self._command(lambda dialog: dialog.set_direction(direction))
+
+    def refer(self, target: str) -> None:
+        """Ask the peer to call `target`, as `SipEndpoint.invite` takes it, instead of us: a blind transfer.
+
+        TRANSFER events follow, up to a final one. The call goes on until somebody ends it.
+
+        :raises BadRequest: reason `bad_destination`.
+        """
+        uri = self._owner.uri_of(self.trunk, target)
+        self._command(lambda dialog: dialog.refer(uri))
+
+    def refer_replacing(self, other: SipCall) -> None:
+        """Ask the peer to take our place in another call of the same trunk: an attended transfer. Events as `refer`.
+
+        :raises BadRequest: reason `bad_destination`: the other call is of another trunk.
+        """
+        if other.trunk != self.trunk or other is self:
+            raise BadRequest("the two calls are not of one trunk", reason="bad_destination")
+        self._command(lambda dialog: dialog.refer_replacing(other.call_id))
+
+    def answer_refer(self, status: int, phrase: str = "") -> None:
+        """Tell the peer that sent a REFER how the call that it asked for goes; from 200 on, for the last time."""
+        self._command(lambda dialog: dialog.answer_refer(status, phrase))
 
     def abandon(self) -> None:
         """Forget the call without an event: its maker never got it."""

@@ -61,6 +61,10 @@ class DialogOwner(Protocol):
     def redial(self, dialog: Dialog, invite: Invite) -> None: ...
     def soon(self, command: Callable[[], None]) -> None: ...
     def later(self, delay_s: float, command: Callable[[], None]) -> None: ...
+    def dialog(self, call_id: str) -> Dialog | None: ...
+    def successor(self, dialog: Dialog, source: str) -> Dialog | None: ...
+    def replaced(self, dialog: Dialog) -> None: ...
+    def faded(self, dialog: Dialog) -> None: ...
 
 
 class Dialog(pj.Call):  # type: ignore[misc]
@@ -102,6 +106,16 @@ class Dialog(pj.Call):  # type: ignore[misc]
         self._ended = False
         self._reason = ""
         self._status = 0
+
+    @property
+    def local(self) -> LocalAudio:
+        """Our leg."""
+        return self._exchange.local
+
+    @property
+    def direction(self) -> Direction:
+        """What we want of it."""
+        return self._exchange.direction
 
     # -- commands
 
@@ -195,13 +209,20 @@ class Dialog(pj.Call):  # type: ignore[misc]
         if not self._ended:
             self.emit(event)
 
-    def _report_end(self, reason: str, status: int, phrase: str, *, by_remote: bool) -> None:
+    def _report_end(self, reason: str, status: int, phrase: str, *, by_remote: bool, retry_after_s: int = 0) -> None:
         if self._ended:
             return
         self._ended = True
         self._owner.dialog_ended(self)
         self.emit(
-            SipEvent(type=SipEventType.ENDED, status=status, reason=reason, sip_reason=phrase, by_remote=by_remote)
+            SipEvent(
+                type=SipEventType.ENDED,
+                status=status,
+                reason=reason,
+                sip_reason=phrase,
+                by_remote=by_remote,
+                retry_after_s=retry_after_s,
+            )
         )
 
     # -- offers and answers
@@ -405,16 +426,10 @@ class Dialog(pj.Call):  # type: ignore[misc]
     def onCallTransferRequest(self, prm: Any) -> None:
         """By default a REFER is accepted and whatever it names is called."""
         prm.statusCode = DECLINE
-        self._log.warning("a REFER is refused")
-
-    @guarded
-    def onCallReplaceRequest(self, prm: Any) -> None:
-        """By default an INVITE with our Call-ID and tags in Replaces takes the call over."""
-        prm.statusCode = FORBIDDEN
-        self._log.warning("an INVITE with Replaces is refused", source=prm.rdata.srcAddress)
+        self._log.error("a REFER came to pjsua")
 
     def onCallRedirected(self, prm: Any) -> int:
-        """A 3xx ends the call: its Contact is not the caller's choice of destination."""
+        """pjsip follows no 3xx: its Contact may be anywhere."""
         return int(pj.PJSIP_REDIRECT_STOP)
 
 

@@ -21,12 +21,11 @@ from ..config import Config, Transport, Trunk
 from ..dtmf import DtmfMethod
 from ..errors import ConfigError, SipTimeout, Unavailable
 from ..sdp import audio_codecs, with_comfort_noise, with_telephone_events
-from . import address
+from . import address, refer
 from .accounts import OptionsAnswer, Registration, TrunkAccount
 from .call import SipCall
-from .dialog import Dialog
 from .events import SipEvent, SipEventType
-from .invite import IncomingInvite, Invite
+from .invite import IncomingInvite, Invite, Redirection
 from .offer_answer import LocalAudio
 from .pjlog import QUIET, VERBOSE
 from .reasons import INTERNAL_ERROR, NO_SUCH_DN, SHUTDOWN, TRUNK_FULL, TRUNK_UNREACHABLE
@@ -34,6 +33,7 @@ from .registration import DnRegistration, Registrations
 from .resolve import Resolved, resolve
 from .stack import Stack
 from .thread import SipThread
+from .transfer import Transferable
 from .trunk_state import TrunkState
 
 log = structlog.get_logger(__name__)
@@ -201,6 +201,7 @@ class SipEndpoint:
             contact=f"<sip:{user}@{address.host_port(host, port)}{parameter}>",
             transport=config.transport,
             local=self._local_audio(config),
+            hosts=address.own_hosts(config, *found.addresses) | {address.host_port(host, port)},
         )
 
     def _local_audio(self, trunk: Trunk) -> LocalAudio:
@@ -347,12 +348,16 @@ class SipEndpoint:
         display_name: str | None = None,
         headers: Mapping[str, str] | None = None,
         registration: DnRegistration | None = None,
+        replaces: str | None = None,
+        may_redirect: Callable[[str], bool] | None = None,
         on_event: Callable[[SipEvent], None],
     ) -> SipCall:
         """Call `target`, a user part or a `sip:` URI of the trunk's own host. Returns when pjsip has the INVITE.
 
         Cancelled meanwhile, it takes the INVITE back. With a `registration` it is a call of that DN's, from its number
-        and, if it is registered on this trunk, with its password.
+        and, if it is registered on this trunk, with its password. `replaces` is what a REFER had
+        (`Refer.replaces`). With `may_redirect` a 3xx to another user of the trunk's own host is followed if that allows
+        it; it is called on another thread.
 
         :raises BadRequest: reason `bad_destination` or `bad_header`.
         :raises Unavailable: the trunk is at its `max_calls`, or pjsip at its own; or the `registration` has ended.
@@ -364,14 +369,19 @@ class SipEndpoint:
             raise Unavailable(f"DN {registration.dn} is not registered", reason="dn_unregistered", retry_after_s=5)
         if registration is not None:
             from_user, display_name = from_user or registration.dn, display_name or registration.display_name
+        replacing = [("Replaces", refer.checked_replaces(replaces)), ("Require", "replaces")] if replaces else []
+        redirection = None
+        if may_redirect is not None:
+            redirection = Redirection(allows=may_redirect, uri_of=functools.partial(self.uri_of, trunk.name))
         invite = Invite(
             call_id=secrets.token_hex(16),
             trunk=trunk.name,
             uri=uri,
             from_header=address.from_header(trunk, from_user, display_name),
-            headers=tuple(address.check_headers(headers or {})),
+            headers=(*address.check_headers(headers or {}), *replacing),
             local=media,
             dn=account.key if account is not None else None,
+            redirection=redirection,
         )
         if self._thread is None:
             raise Unavailable("the SIP endpoint is stopped", reason="draining", retry_after_s=5)
@@ -447,9 +457,17 @@ class SipEndpoint:
         """End a call, however far it is."""
         self._post(lambda stack: stack.hangup(call_id, reason, status))
 
-    def command(self, call_id: str, command: Callable[[Dialog], None]) -> None:
+    def command(self, call_id: str, command: Callable[[Transferable], None]) -> None:
         """Run a command on the call's dialog, on the SIP thread."""
         self._post(lambda stack: stack.command(call_id, command))
+
+    def uri_of(self, trunk: str, target: str) -> str:
+        """The Request-URI of a destination at that trunk.
+
+        :raises BadRequest: reason `bad_destination`.
+        """
+        config = self._trunks[trunk].config
+        return address.request_uri(address.destination_user(target, config), config)
 
     def forget(self, call: SipCall) -> None:
         """The call has ended."""

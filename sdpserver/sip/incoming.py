@@ -10,11 +10,12 @@ from typing import Any
 import pjsua2 as pj
 
 from . import message
-from .dialog import DECLINE, FORBIDDEN, NOT_ACCEPTABLE_HERE, Dialog, DialogOwner, guarded, operation
-from .events import SipEvent
+from .dialog import DECLINE, FORBIDDEN, NOT_ACCEPTABLE_HERE, DialogOwner, guarded, operation
+from .events import SipEvent, SipEventType
 from .invite import IncomingInvite, read_invite
-from .offer_answer import LocalAudio
+from .offer_answer import LocalAudio, RemoteAudio
 from .reasons import ANSWERED_ELSEWHERE, CANCELLED, SIP_TIMEOUT, q850_cause, reason_for, reason_for_bye
+from .transfer import Transferable
 
 RINGING, OK = 180, 200
 REQUEST_TERMINATED = 487
@@ -24,7 +25,7 @@ TEMPORARILY_UNAVAILABLE = 480
 NO_PORT = 9
 
 
-class IncomingDialog(Dialog):
+class IncomingDialog(Transferable):
     """From the peer's INVITE on. `local` is what the trunk could have: the leg itself comes with `accept`."""
 
     retry_delay_s = (0.0, 2.0)
@@ -146,6 +147,44 @@ class IncomingDialog(Dialog):
     def _is_unanswered(self, is_server: bool) -> bool:
         no_ack = is_server and self._is_accepted and not self._answered
         return no_ack or super()._is_unanswered(is_server)
+
+
+class Successor(IncomingDialog):
+    """The dialog that takes another's place (RFC 3891): the same call, on the same leg of ours.
+
+    pjsip answers it at once and ends the other one; REPLACED comes with the ACK.
+    """
+
+    def __init__(self, predecessor: Transferable, owner: DialogOwner) -> None:
+        local = predecessor.local
+        super().__init__(
+            predecessor.account,
+            owner,
+            call_id=predecessor.call_id,
+            trunk=predecessor.trunk,
+            local=local,
+            emit=predecessor.emit,
+            pjsua_call_id=pj.PJSUA_INVALID_ID,
+        )
+        self.hosts = predecessor.hosts
+        self._is_accepted = True
+        self._exchange.local = local
+        self._exchange.direction = self._agreed_direction = predecessor.direction
+
+    @guarded
+    def onCallSdpCreated(self, prm: Any) -> None:
+        self._has_offer = self._has_offer or bool(prm.remSdp.wholeSdp)
+        super().onCallSdpCreated(prm)
+
+    def _change_media(self, remote: RemoteAudio) -> None:
+        if self._answered:
+            super()._change_media(remote)
+        else:
+            self._exchange.remote = remote
+
+    def _report_answered(self, status: int, phrase: str) -> None:
+        self._answered = True
+        self._emit(SipEvent(type=SipEventType.REPLACED, media=self._exchange.remote, status=status))
 
 
 class RefusedCall(pj.Call):  # type: ignore[misc]

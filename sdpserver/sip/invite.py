@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -28,6 +28,19 @@ class Invite:
     headers: tuple[tuple[str, str], ...]
     local: LocalAudio
     dn: int | None = None
+    redirection: Redirection | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redirection:
+    """Which 3xx are followed: `allows` judges a user, decoded, of the trunk's own host, `uri_of` makes its Request-URI.
+
+    Both are called on the SIP thread. `past` are the URIs that have been tried.
+    """
+
+    allows: Callable[[str], bool]
+    uri_of: Callable[[str], str]
+    past: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +107,12 @@ def uri_user(uri: str) -> str:
         return ""
     user = re.split(r"[;:]", user, maxsplit=1)[0]
     return message.printable(unquote(user, errors="replace"))[:MAX_USER_LENGTH]
+
+
+def uri_host(uri: str) -> str:
+    """The host of a `sip:` URI, with its port if it has one, in lower case."""
+    rest = re.sub(r"^sips?:", "", uri.strip(), count=1, flags=re.IGNORECASE)
+    return re.split(r"[;?]", rest.rpartition("@")[2], maxsplit=1)[0].strip().lower()
 
 
 def _shown(text: str) -> list[tuple[str, str]]:

@@ -10,13 +10,25 @@ from typing import Any
 import pjsua2 as pj
 
 from . import message
-from .dialog import NOT_ACCEPTABLE_HERE, Dialog, DialogOwner, operation
+from .dialog import NOT_ACCEPTABLE_HERE, DialogOwner, operation
 from .events import SipEvent, SipEventType
 from .invite import Invite
-from .reasons import SIP_TIMEOUT, TRUNK_UNREACHABLE, q850_cause, reason_for, reason_for_bye
+from .reasons import (
+    REDIRECT_REFUSED,
+    SIP_TIMEOUT,
+    TRUNK_UNREACHABLE,
+    q850_cause,
+    reason_for,
+    reason_for_bye,
+    retry_after_s,
+)
+from .refer import redirected_user
+from .transfer import Transferable
+
+MAX_REDIRECTIONS = 5
 
 
-class OutgoingDialog(Dialog):
+class OutgoingDialog(Transferable):
     """From our INVITE on."""
 
     def __init__(self, account: Any, owner: DialogOwner, invite: Invite, emit: Callable[[SipEvent], None]) -> None:
@@ -71,8 +83,11 @@ class OutgoingDialog(Dialog):
             # RFC 4568 has keys under RTP/SAVP only, and peers that insist on SRTP may insist on that.
             self._ended = True  # as far as this dialog is concerned
             self._owner.redial(self, replace(self._invite, local=replace(local, srtp="required")))
+        elif 300 <= status < 400 and self._invite.redirection is not None:
+            self._follow(text, status, phrase)
         elif status >= 300:
-            self._report_end(reason_for(status, cause), status, phrase, by_remote=True)
+            retry_s = retry_after_s(message.header(text, "Retry-After"))
+            self._report_end(reason_for(status, cause), status, phrase, by_remote=True, retry_after_s=retry_s)
         elif not self.heard:
             self._report_end(TRUNK_UNREACHABLE, 0, last_phrase, by_remote=False)
         elif self._exchange.is_answer_refused:
@@ -80,3 +95,17 @@ class OutgoingDialog(Dialog):
         else:
             reason = SIP_TIMEOUT if last_status == 408 else reason_for(last_status)
             self._report_end(reason, 0, last_phrase, by_remote=False)
+
+    def _follow(self, text: str, status: int, phrase: str) -> None:
+        """To another user of the trunk's own, if the caller may call that one; never to another host."""
+        redirection = self._invite.redirection
+        assert redirection is not None
+        user = redirected_user(text, self.hosts)
+        uri = redirection.uri_of(user) if user else ""
+        past = (*redirection.past, self._invite.uri)
+        if not user or uri in past or len(past) > MAX_REDIRECTIONS or not redirection.allows(user):
+            self._log.warning("a redirection is not followed", status=status, user=user, redirections=len(past) - 1)
+            self._report_end(REDIRECT_REFUSED, status, phrase, by_remote=True)
+            return
+        self._ended = True  # as far as this dialog is concerned
+        self._owner.redial(self, replace(self._invite, uri=uri, redirection=replace(redirection, past=past)))

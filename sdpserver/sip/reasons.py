@@ -14,6 +14,7 @@ INTERNAL_ERROR = "internal_error"
 SHUTDOWN = "shutdown"
 CANCELLED = "cancelled"
 ANSWERED_ELSEWHERE = "answered_elsewhere"
+REDIRECT_REFUSED = "redirect_refused"
 NO_SUCH_DN = "number_not_found"
 TRUNK_FULL = "trunk_full"
 OTHER = "sip_refused"
@@ -114,6 +115,12 @@ def reason_for_registration(status: int) -> str:
 def reason_for_bye(cause: int = 0) -> str:
     """Our word for the peer's BYE."""
     return BY_CAUSE.get(cause, NORMAL_CLEARING)
+
+
+def retry_after_s(header: str) -> int:
+    """The seconds of a Retry-After header (RFC 3261 section 20.33), 0 without one."""
+    match = re.match(r"\s*(\d{1,9})\b", header, re.ASCII)
+    return int(match[1]) if match else 0
 
 
 def http_status(reason: str) -> int:

@@ -25,13 +25,14 @@ from .address import ip_or_none
 from .dialog import NOT_ACCEPTABLE_HERE, Dialog
 from .dn_accounts import DnAccounts
 from .events import SipEvent, SipEventType
-from .incoming import IncomingDialog
+from .incoming import IncomingDialog, Successor
 from .invite import IncomingInvite, Invite, request_user
 from .offer_answer import LocalAudio
 from .outgoing import OutgoingDialog
 from .pjlog import PjLog
 from .reasons import SHUTDOWN
 from .registration import RegisterOutcome
+from .transfer import Transferable
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +88,9 @@ class Stack:
         self._is_closing = False
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._due_order = itertools.count()
-        self._dialogs: dict[str, Dialog] = {}
+        self._dialogs: dict[str, Transferable] = {}
+        self._successors: dict[int, Successor] = {}
+        self._fading: dict[int, Dialog] = {}
         self._redials: dict[str, Callable[[SipEvent], None]] = {}
         self._buried: list[Any] = []
         self._accounts: dict[str, TrunkLine] = {}
@@ -243,7 +246,7 @@ class Stack:
             self._accounts[trunk.name] = account
         else:
             account.modify(config)
-        account.server_uri, account.local = trunk.server_uri, trunk.local
+        account.server_uri, account.local, account.hosts = trunk.server_uri, trunk.local, trunk.hosts
 
     def send_options(self, trunk: str) -> None:
         """Ask a trunk whether it is there (RFC 3261 section 11); an `OptionsAnswer` follows within 32 s."""
@@ -264,6 +267,7 @@ class Stack:
             what = f"trunk {invite.trunk!r} has" if invite.dn is None else "a DN that is not registered has"
             raise Unavailable(f"{what} no account", reason="sip_unavailable", retry_after_s=5)
         dialog = OutgoingDialog(account, self, invite, emit)
+        dialog.hosts = self._accounts[invite.trunk].hosts
         self._dialogs[invite.call_id] = dialog
         try:
             dialog.start()
@@ -281,7 +285,7 @@ class Stack:
         elif (emit := self._redials.pop(call_id, None)) is not None:
             emit(SipEvent(type=SipEventType.ENDED, status=status, reason=reason, by_remote=False))
 
-    def command(self, call_id: str, command: Callable[[Dialog], None]) -> None:
+    def command(self, call_id: str, command: Callable[[Transferable], None]) -> None:
         """Run a command on a call's dialog; one that is over is left alone."""
         dialog = self._dialogs.get(call_id)
         if dialog is not None:
@@ -299,6 +303,7 @@ class Stack:
             emit=functools.partial(self._on_event, call_id),
             pjsua_call_id=pjsua_call_id,
         )
+        dialog.hosts = self._accounts[trunk].hosts
         invite = None if self._is_closing else dialog.read(text)
         if invite is None:
             dialog.refuse(SERVICE_UNAVAILABLE if self._is_closing else NOT_ACCEPTABLE_HERE)
@@ -309,13 +314,34 @@ class Stack:
 
     def has_call_on(self, account: Any) -> bool:
         """Whether a call that is not over for us belongs to the account."""
-        return any(dialog.account is account for dialog in self._dialogs.values())
+        return any(dialog.account is account for dialog in (*self._dialogs.values(), *self._fading.values()))
 
     # -- called by dialogs
+
+    def dialog(self, call_id: str) -> Transferable | None:
+        return self._dialogs.get(call_id)
 
     def dialog_ended(self, dialog: Dialog) -> None:
         self._dialogs.pop(dialog.call_id, None)
         self.bury(dialog)
+
+    def successor(self, dialog: Dialog, source: str) -> Successor | None:
+        """A dialog for a request that is to replace this one; None: it does not come from the same trunk."""
+        current = self._dialogs.get(dialog.call_id)
+        if self._is_closing or current is not dialog or self.trunk_of(source) != dialog.trunk:
+            return None
+        # pjsip may refuse the request yet, and then says no more; hence those that are left go when it is through.
+        successor = self._successors[id(dialog)] = Successor(current, self)
+        return successor
+
+    def replaced(self, dialog: Dialog) -> None:
+        """The successor is the call now. The old dialog stays until pjsip has ended it."""
+        self._dialogs[dialog.call_id] = self._successors.pop(id(dialog))
+        self._fading[id(dialog)] = dialog
+
+    def faded(self, dialog: Dialog) -> None:
+        if (old := self._fading.pop(id(dialog), None)) is not None:
+            self.bury(old)
 
     def redial(self, dialog: Dialog, invite: Invite) -> None:
         """The same call again with another offer, outside the callback that brought the refusal."""
@@ -345,6 +371,7 @@ class Stack:
         self._endpoint.libHandleEvents(timeout_ms)
         while self._due and self._due[0][0] <= time.monotonic():
             heapq.heappop(self._due)[2]()
+        self._successors.clear()
         self._buried.clear()
         self.dns.sweep()
 
@@ -392,6 +419,8 @@ class Stack:
         self._accounts.clear()
         self._refusing_account = None
         self._buried.clear()
+        self._fading.clear()
+        self._successors.clear()
         # Nothing is waited for any more: pjsip would sleep a whole second here.
         self._endpoint.libDestroy(pj.PJSUA_DESTROY_NO_NETWORK)
         del self._endpoint

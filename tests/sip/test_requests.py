@@ -12,7 +12,7 @@ from sdpserver.sip import SipEventType
 
 from .conftest import Scene, assert_call_is_unhurt
 
-ALLOWED = {"INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "PRACK", "UPDATE", "INFO"}
+ALLOWED = {"INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "PRACK", "UPDATE", "INFO", "REFER", "NOTIFY"}
 SOME_TAG = "<sip:sdpserver@127.0.0.1>;tag=nothing"
 
 
@@ -28,8 +28,8 @@ class Request:
         return self.method
 
 
+NOTIFY = Request("NOTIFY", "Event: presence\nSubscription-State: active")
 NOT_ALLOWED = [
-    Request("NOTIFY", "Event: presence\nSubscription-State: active"),
     Request("REGISTER", "Expires: 60"),
     Request("PUBLISH", "Event: presence\nExpires: 60"),
     Request("MESSAGE", "Content-Type: text/plain", "hello"),
@@ -53,9 +53,9 @@ def words(header: str) -> set[str]:
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
-        *((request, 405) for request in [*NOT_ALLOWED, REFER]),
-        (SUBSCRIBE, 403),
-        *((request, 481) for request in OF_A_CALL),
+        *((request, 405) for request in NOT_ALLOWED),
+        *((request, 403) for request in [SUBSCRIBE, REFER]),
+        *((request, 481) for request in [*OF_A_CALL, NOTIFY]),
         (Request("OPTIONS"), 200),
     ],
     ids=str,
@@ -80,7 +80,7 @@ async def test_a_request_out_of_a_dialog_is_answered(scene: Scene, request_: Req
 @pytest.mark.parametrize(
     "request_",
     [
-        Request("NOTIFY"),
+        NOTIFY,
         Request("TELEPORT"),
         REFER,
         SUBSCRIBE,
@@ -152,6 +152,13 @@ async def test_a_request_in_a_call_that_we_do_not_know_gets_405(scene: Scene, re
     assert SipEventType.ENDED not in events.types
 
 
+async def test_a_notify_of_nothing_in_a_call_gets_481(scene: Scene) -> None:
+    _, _, dialog = await scene.connect()
+    dialog.request(NOTIFY.method, headers=NOTIFY.headers)
+    assert (await scene.peer.receive(481)).method == "NOTIFY"
+    await assert_call_is_unhurt(scene, dialog)
+
+
 @pytest.mark.parametrize(
     ("headers", "body", "status"),
     [
@@ -217,7 +224,7 @@ async def test_options_after_the_call_gets_481(scene: Scene) -> None:
     await scene.peer.receive(481)
 
 
-@pytest.mark.parametrize(("method", "status"), [("OPTIONS", 200), ("REFER", 405), ("NOTIFY", 405), ("INFO", 481)])
+@pytest.mark.parametrize(("method", "status"), [("OPTIONS", 200), ("REFER", 403), ("NOTIFY", 481), ("INFO", 481)])
 async def test_a_request_over_tcp_is_answered(scene: Scene, method: str, status: int) -> None:
     _, _, dialog = await scene.connect()
     reader, writer = await asyncio.open_connection("127.0.0.1", scene.caller.endpoint.ports["tcp"])

@@ -49,9 +49,9 @@ async def test_hundreds_of_strange_invites_leave_no_call_behind(scene: Scene) ->
     await assert_call_is_unhurt(scene, dialog)
 
 
-async def test_a_refer_in_a_call_is_declined(scene: Scene) -> None:
+async def test_a_refer_in_a_call_to_a_foreign_host_is_declined(scene: Scene) -> None:
     _, events, dialog = await scene.connect()
-    dialog.request("REFER", headers=f"Refer-To: <sip:900@{scene.peer.host_port}>")
+    dialog.request("REFER", headers="Refer-To: <sip:900@192.0.2.1>")
     await scene.peer.receive(603)
     await assert_call_is_unhurt(scene, dialog)
     media = (await events.next(SipEventType.MEDIA_CHANGED)).media
@@ -65,20 +65,19 @@ async def test_a_refer_out_of_nowhere_does_nothing(scene: Scene) -> None:
         host, port = scene.caller.address
         refer_to = f"Refer-To: <sip:900@{scene.peer.host_port}>"
         stranger.request("REFER", f"sip:sdpserver@{host}:{port}", scene.caller.address, headers=refer_to)
-        await stranger.receive(405)
+        await stranger.receive(403)
         stranger.request("OPTIONS", f"sip:sdpserver@{host}:{port}", scene.caller.address)
         await stranger.receive(200)
         assert [message.method for message in stranger.received] == ["REFER", "OPTIONS"]
     await assert_call_is_unhurt(scene, dialog)
 
 
-@pytest.mark.parametrize("ip", ["127.0.0.1", "127.0.0.2"], ids=["the trunk", "a stranger"])
-async def test_nobody_takes_a_call_over_with_replaces(scene: Scene, ip: str) -> None:
+async def test_no_stranger_takes_a_call_over_with_replaces(scene: Scene) -> None:
     _, _, dialog = await scene.connect()
     match = re.search(r"tag=([^;]+)", dialog.invite["from"])
     assert match is not None
     replaces = f"Replaces: {dialog.invite['call-id']};to-tag={match[1]};from-tag={dialog.tag}\nRequire: replaces"
-    async with await SipPeer.open(ip) as other:
+    async with await SipPeer.open("127.0.0.2") as other:
         other.request("INVITE", "sip:600@127.0.0.1", scene.caller.address, headers=replaces, body=sdp(30000))
         await other.receive(403)
     await assert_call_is_unhurt(scene, dialog)
