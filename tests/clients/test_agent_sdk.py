@@ -267,6 +267,43 @@ async def test_an_order_for_a_call_that_is_over_is_refused(ann: Ann) -> None:
     ) == ["call_not_found", 404]
 
 
+# -- transfers
+
+
+async def test_a_blind_transfer_connects_the_other_two(ann: Ann, bob: Agent) -> None:
+    calling = await bob.call("5001", frequency_hz=BOB_HZ)
+    await ann.until("incoming.length === 1")
+    await ann.do("window.call = incoming[0]; window.told = []; call.on('transferred', it => told.push(it.state))")
+    await ann.do("await call.answer(); await call.transfer('601')")
+    await ann.until("call.ended")
+    assert await ann.do("return [call.endReason, told.at(-1)]") == ["transferred", "completed"]
+    await calling.client.wait_tone(440)
+    await calling.hang_up()
+
+
+async def test_a_consultation_ends_in_a_transfer(ann: Ann, bob: Agent) -> None:
+    calling = await bob.call("5001", frequency_hz=BOB_HZ)
+    await ann.until("incoming.length === 1")
+    await ann.do("window.call = incoming[0]; await call.answer()")
+    await ann.do("window.second = await call.consult('600'); await second.answered")
+    assert await ann.do("return [call.held, second.held, agent.calls.length]") == [True, False, 2]
+    await ann.hears(MICROPHONE_HZ, "second")
+    await ann.do("await call.transfer(second)")
+    await ann.until("call.ended && second.ended")
+    await calling.client.wait_tone(BOB_HZ)  # the echo of its own
+    await calling.hang_up()
+
+
+async def test_a_consultation_that_leads_nowhere_is_left_for_the_call(ann: Ann, bob: Agent) -> None:
+    calling = await bob.call("5001", frequency_hz=BOB_HZ)
+    await ann.until("incoming.length === 1")
+    await ann.do("window.call = incoming[0]; await call.answer()")
+    assert await ann.do("return await call.consult('not a number').then(() => null, ({code}) => code)") == 400
+    assert await ann.do("return call.held") is False
+    await ann.hears(BOB_HZ)
+    await calling.hang_up()
+
+
 # -- what calls survive
 
 

@@ -224,3 +224,97 @@ async def test_closing_unregisters(page: Page, far_end: FarEnd) -> None:
     await page.evaluate("agent.close()")
     assert far_end.payloads("unregister") == [{"dn": "5001"}]
     assert await page.evaluate("agent.state") == "closed"
+
+
+ANSWERED = """async () => {
+  window.far = new RTCPeerConnection();
+  const microphone = await navigator.mediaDevices.getUserMedia({audio: true});
+  far.addTrack(microphone.getTracks()[0]);
+  window.answerTo = async sdp => {
+    await far.setRemoteDescription({type: "offer", sdp});
+    await far.setLocalDescription();
+    return far.localDescription.sdp;
+  };
+}"""
+
+
+async def answered_call(page: Page, far_end: FarEnd) -> None:
+    """`call` in the page, whose media goes to another connection of the page."""
+    await page.evaluate(ANSWERED)
+    far_end.reply = lambda message: None
+    dialing = asyncio.create_task(page.evaluate("async () => { window.call = await agent.call('600'); }"))
+    await until(lambda: bool(far_end.payloads("call")), timeout_s=3, what="the call")
+    message = far_end.received[-1]
+    sdp = await page.evaluate("sdp => answerTo(sdp)", message["payload"]["sdp"])
+    far_end.send("callProgress", {"callId": "c1", "state": "ringing", "sdp": sdp}, id=message["id"])
+    await dialing
+    far_end.send("callAccepted", {"callId": "c1", "sdp": sdp})
+    await page.wait_for_function("() => call.state === 'answered' && call.pc.signalingState === 'stable'")
+
+
+def comes_back(far_end: FarEnd, *calls: dict[str, Any]) -> None:
+    """From now on the server lists these calls to who registers."""
+
+    def reply(message: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+        found = far_end.registers(message)
+        return found and (found[0], {**found[1], "calls": list(calls)})
+
+    far_end.reply = reply
+
+
+async def test_the_answer_may_come_with_progress_and_again(page: Page, far_end: FarEnd) -> None:
+    await registered(page)
+    await answered_call(page, far_end)
+    assert await page.evaluate("[call.id, call.ended, call.pc.signalingState]") == ["c1", False, "stable"]
+
+
+async def test_a_call_that_the_server_has_no_more_is_lost(page: Page, far_end: FarEnd) -> None:
+    await registered(page)
+    await answered_call(page, far_end)
+    comes_back(far_end)
+    await far_end.socket.close(code=1012)
+    await page.wait_for_function("() => call.ended", polling=10, timeout=3000)
+    assert await page.evaluate("[call.endReason, call.pc, agent.state]") == ["lost", None, "registered"]
+
+
+async def test_who_comes_back_learns_how_its_calls_are(page: Page, far_end: FarEnd) -> None:
+    await registered(page)
+    await answered_call(page, far_end)
+    comes_back(far_end, {"callId": "c1", "state": "answered", "held": True, "muted": True})
+    await far_end.socket.close(code=1012)
+    await page.wait_for_function("() => agent.state === 'reconnecting'", polling=10, timeout=3000)
+    await page.wait_for_function("() => agent.state === 'registered'", polling=10, timeout=3000)
+    found = await page.evaluate("[call.held, call.muted, call.pc.getSenders()[0].track.enabled]")
+    assert found == [True, True, False]
+
+
+async def test_an_offer_whose_reply_was_lost_is_made_again(page: Page, far_end: FarEnd) -> None:
+    await registered(page)
+    await answered_call(page, far_end)
+    far_end.reply = lambda message: None
+    error = asyncio.create_task(failure(page, "call.restartIce()"))
+    await until(lambda: len(far_end.payloads("call")) == 2, timeout_s=3, what="the offer")
+    comes_back(far_end, {"callId": "c1", "state": "answered"})
+    await page.evaluate("far.close()")  # so the connection needs a new path once the socket is back
+    await far_end.socket.close(code=1012)
+    assert (await error)["reason"] == "disconnected"
+    await until(lambda: len(far_end.payloads("call")) == 3, timeout_s=5, what="the offer again")
+    first, second = far_end.payloads("call")[1:]
+    assert (first["callId"], second["callId"]) == ("c1", "c1")
+
+
+async def test_an_answer_to_the_first_offer_is_none_to_a_later_one(page: Page, far_end: FarEnd) -> None:
+    await registered(page)
+    await answered_call(page, far_end)
+    old = await page.evaluate("call.pc.remoteDescription.sdp")
+    far_end.reply = lambda message: None
+    restarting = asyncio.create_task(page.evaluate("call.restartIce()"))
+    await until(lambda: len(far_end.payloads("call")) == 2, timeout_s=3, what="the offer")
+    far_end.send("callAccepted", {"callId": "c1", "sdp": old})
+    message = far_end.received[-1]
+    sdp = await page.evaluate("sdp => answerTo(sdp)", message["payload"]["sdp"])
+    far_end.send("callAccepted", {"callId": "c1", "sdp": sdp}, id=message["id"])
+    await restarting
+    await page.wait_for_function("() => call.pc.signalingState === 'stable'", polling=10, timeout=3000)
+    assert await page.evaluate("call.pc.remoteDescription.sdp") == sdp
+    assert await events(page, "error") == []

@@ -137,6 +137,7 @@
       globalThis.addEventListener?.("pagehide", this.#onPageHide);
       globalThis.addEventListener?.("pageshow", this.#onPageShow);
       this.#state = "connecting";
+      this.#retries = 0;
       this.#open();
       return connected.promise;
     }
@@ -251,29 +252,35 @@
       }, PING_MS);
     }
 
-    /** The calls that the server still has: those of before a reload get a connection. */
+    /** The calls that the server still has. What it has taken and the page has no connection for gets one. */
     #reattach(listed) {
       const alive = new Set(listed.map(({ callId }) => callId));
       for (const call of this.calls) {
+        if (alive.has(call.id)) continue;
         if (call.state === "incoming") call.expectRing();
-        else if (!alive.has(call.id)) call.finish({ reason: "lost" });
-        else if (call.pc && call.pc.connectionState !== "connected") call.restartIce().catch((error) => this.emit("error", error));
+        else call.finish({ reason: "lost" });
       }
       for (const info of listed) {
-        if (this.#calls.has(info.callId)) continue;
-        if (this.#hungUp.has(info.callId)) {
+        const known = this.#calls.get(info.callId);
+        known?.sync(info);
+        if (known?.pc) {
+          if (known.pc.connectionState !== "connected") known.restartIce().catch((error) => this.emit("error", error));
+        } else if (this.#hungUp.has(info.callId)) {
           this.request("hangup", { callId: info.callId }).catch((error) => this.emit("error", error));
-          continue;
+        } else {
+          this.#reconnect(known ?? new AgentCall(this, { ...info, [info.direction === "inbound" ? "from" : "to"]: info.remote }));
         }
-        const call = new AgentCall(this, { ...info, [info.direction === "inbound" ? "from" : "to"]: info.remote });
-        this.track(call);
-        call.reconnect().then(
-          () => this.emit("callResumed", call),
-          (error) => {
-            call.finish({ reason: error.reason ?? "media_error" });
-            this.emit("error", error);
-          },
-        );
+      }
+    }
+
+    async #reconnect(call) {
+      this.track(call);
+      try {
+        await call.reconnect();
+        this.emit("callResumed", call);
+      } catch (error) {
+        call.hangup("media_error").catch(() => {}); // the error below is the one that counts
+        this.emit("error", error);
       }
     }
 
@@ -368,7 +375,7 @@
       if (this.#options.iceServers) return this.#options.iceServers;
       const now = performance.now();
       if (!this.#iceServers || now - this.#iceServers.at > ICE_SERVERS_LAST_MS) {
-        const url = new URL("/iceservers", this.#url);
+        const url = new URL("iceservers", this.#url);
         url.protocol = url.protocol.replace("ws", "http");
         const { token } = this.#options;
         const headers = token ? { Authorization: `Bearer ${token}` } : {};
@@ -483,10 +490,18 @@
       else if (pc.connectionState === "failed") restart();
     }
 
-    async #sendOffer(type, members, onReply) {
-      await this.pc.setLocalDescription();
+    async #sendOffer(members, onReply) {
+      const { pc } = this;
+      await pc.setLocalDescription();
       this.#awaits = members.callId ? "reoffer" : "call";
-      return this.#agent.request(type, present({ ...members, sdp: this.pc.localDescription.sdp }), onReply);
+      try {
+        await this.#agent.request("call", present({ ...members, sdp: pc.localDescription.sdp }), onReply);
+      } catch (error) {
+        this.#awaits = null;
+        // The connection goes on as it was, and may offer again.
+        if (pc.signalingState === "have-local-offer") await pc.setLocalDescription({ type: "rollback" });
+        throw error;
+      }
     }
 
     /** An event of the call has the answer to the first offer, which is none to an offer that is on its way. */
@@ -504,7 +519,7 @@
       this.#restarting ??= (async () => {
         if (this.pc.signalingState !== "stable") return;
         this.pc.restartIce();
-        await this.#sendOffer("call", { callId: this.id });
+        await this.#sendOffer({ callId: this.id });
       })().finally(() => (this.#restarting = null));
       return this.#restarting;
     }
@@ -529,7 +544,7 @@
       const pc = await this.#connect(stream);
       if (stream === false) pc.addTransceiver("audio", { direction: "recvonly" });
       try {
-        await this.#sendOffer("call", members, ({ callId }) => {
+        await this.#sendOffer(members, ({ callId }) => {
           this.id = callId;
           this.#agent.track(this);
         });
@@ -542,7 +557,17 @@
     /** For a call of before a reload: the connection that it lacks. */
     async reconnect() {
       await this.#connect();
-      await this.#sendOffer("call", { callId: this.id });
+      await this.#sendOffer({ callId: this.id });
+    }
+
+    /** How the server has it, after the agent was away. */
+    sync({ state, held = false, muted = false }) {
+      const answered = state === "answered" && this.state !== "answered";
+      Object.assign(this, { state, held, muted });
+      this.#applyMute();
+      if (!answered) return;
+      this.#settle.resolve(this);
+      this.emit("accepted", { callId: this.id });
     }
 
     /** The server's offer; a later one is for a connection that was lost before the answer. */
@@ -557,7 +582,7 @@
     }
 
     handle(type, payload, isReoffer) {
-      if (type === "iceCandidate") return void this.pc?.addIceCandidate(payload.candidate ?? undefined).catch(() => {});
+      if (type === "iceCandidate") return void this.pc?.addIceCandidate(payload.candidate ?? undefined).catch(() => {}); // there are those of the SDP
       if (this.ended || !(type in EVENTS_OF_CALLS)) return;
       if (type === "callEnded") return this.finish(payload);
       this.#takeAnswer(payload.sdp, isReoffer);
@@ -628,6 +653,8 @@
       if (this.ended) return;
       try {
         await this.#order("hangup", { reason });
+      } catch (error) {
+        if (error.reason !== "call_not_found") throw error; // it has ended by itself
       } finally {
         this.finish({ reason: reason ?? "normal_clearing" });
       }
@@ -657,7 +684,10 @@
       return this.#order("record", { record });
     }
 
-    /** To a number (blind), or to the far end of a call made by `consult` (attended). */
+    /**
+     * To a number (blind), or to the far end of a call made by `consult` (attended). Resolves when the server has begun;
+     * the event `transferred` tells how it ends, by `state`: `completed` or `failed`.
+     */
     transfer(to) {
       return this.#order("transfer", to instanceof AgentCall ? { consultCallId: to.id } : { to });
     }
