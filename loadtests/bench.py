@@ -20,10 +20,10 @@ import uvloop
 if __package__ in (None, ""):  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from loadtests import browser, growth, live_calls, loadgen, processes, report, rtpengine, setups, sound
+from loadtests import agents, browser, growth, live_calls, loadgen, processes, report, rtpengine, setups, sound
 
 PROFILES = ("AEAD_AES_128_GCM", "AES_CM_128_HMAC_SHA1_80")
-PARTS = ("relay", "transcode", "growth", "sound", "answer", "first-audio", "chromium", "setup-rate")
+PARTS = ("relay", "transcode", "growth", "sound", "answer", "first-audio", "chromium", "setup-rate", "agents")
 MAX_TRANSCODED_CALLS = 50  # rtpengine needs 2 % of a core for each
 
 
@@ -109,6 +109,7 @@ async def measure(chosen: argparse.Namespace) -> dict[str, Any]:
         "first-audio": ("first_audio", setups.first_audio),
         "chromium": ("chromium", lambda: browser.chromium_echo(chosen.runs)),
         "setup-rate": ("setup_rate", setups.setup_rate),
+        "agents": ("agents", agents.agents_under_load),
     }
     for part, (name, run) in parts.items():
         if part in chosen.only:

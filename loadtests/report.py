@@ -17,6 +17,7 @@ TARGETS = {
     "answer_p99_ms": 20,
     "chromium_connected_ms": 40,
     "chromium_audio_ms": 120,
+    "agents_event_p99_ms": 20,
 }
 
 
@@ -172,6 +173,11 @@ def set_ups(figures: dict[str, Any]) -> str:
         rows.append([f"{what}, POST to SIP answer", f"{_times(rate['answered_ms'])}; {_errors(rate['errors'])}"])
         rows.append([f"{what}, {rate['connect_per_s']:g} of them to connected", _times(rate["connected_ms"])])
         rows.append([f"{what}, close", _times(rate["closed_ms"])])
+    if under := figures.get("agents"):
+        what = f"{under['dns']} agents, {under['rate_per_s']:g} calls a second between them beside {under['live']} live"
+        rows.append([f"{what}: call to `incomingCall`", f"{_times(under['rang_ms'])}; {_errors(under['errors'])}"])
+        rows.append([f"{what}: answer to `callAccepted`", _times(under["answered_ms"])])
+        rows.append([f"{what}: hangup to `callEnded`", _times(under["ended_ms"])])
     return _table(["what", "measured"], rows)
 
 
@@ -201,6 +207,9 @@ def targets(figures: dict[str, Any]) -> str:
         row("Chromium two-way audio, median", audio, TARGETS["chromium_audio_ms"], "ms")
     if rate := figures.get("setup_rate"):
         row("set-ups with an error", sum(rate["errors"].values()), 0, "")
+    if (under := figures.get("agents")) and under["events_ms"]["count"]:
+        row("agents: events, p99", under["events_ms"]["p99"], TARGETS["agents_event_p99_ms"], "ms")
+        row("agents: calls with an error", sum(under["errors"].values()), 0, "")
     return _table(["promised", "measured", "limit", "reached"], rows)
 
 
@@ -213,7 +222,7 @@ def markdown(figures: dict[str, Any]) -> str:
         parts.append(sound(figures["sound"]))
     if figures.get("growth"):
         parts.append(growth(figures["growth"]))
-    if figures.keys() & {"offer_to_answer", "first_audio", "chromium", "setup_rate"}:
+    if figures.keys() & {"offer_to_answer", "first_audio", "chromium", "setup_rate", "agents"}:
         parts.append(set_ups(figures))
     parts.append(targets(figures))
     return "\n\n".join(parts) + "\n"
