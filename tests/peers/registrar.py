@@ -51,9 +51,8 @@ class Registrar(SipPeer):
         self.min_expires_s = 0
         self._nonces: set[str] = set()
         self._answered: dict[tuple[str, str], str] = {}
-        self.nonce_uses = 0
-        """How often a nonce may be used, 0: for ever. Then it is stale."""
-        self._uses: Counter[str] = Counter()
+        self.stale = 0
+        """To so many requests with a nonce it is stale, as far as the registrar is concerned."""
 
     def restart(self) -> None:
         """It has forgotten everything but the passwords."""
@@ -85,10 +84,11 @@ class Registrar(SipPeer):
             return self.respond(request, refusal.status, refusal.phrase, headers=refusal.headers)
         given = _parameters(request["authorization"])
         nonce = given.get("nonce", "")
-        is_fresh = nonce in self._nonces and not (self.nonce_uses and self._uses[nonce] >= self.nonce_uses)
-        if not is_fresh:
+        if given and self.stale:
+            self.stale -= 1
+            self.expire_nonces()
+        if nonce not in self._nonces:
             return self._challenge(request, user, is_stale=bool(given))
-        self._uses[nonce] += 1
         self.requests[user] += 1
         if user not in self.passwords or not _is_right(given, self.passwords[user]):
             return self.respond(request, 403, "Forbidden")

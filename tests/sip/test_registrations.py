@@ -111,12 +111,13 @@ async def test_a_registrar_that_asks_again_and_again_is_answered_a_few_times(sce
 
 
 async def test_a_stale_nonce_costs_one_more_request(scene: Scene) -> None:
-    scene.registrar.nonce_uses = 1
-    scene.registrar.granted_s = 2
+    scene.registrar.stale = 1
+    scene.registrar.granted_s = 1
     _, changes = await scene.register()
+    assert scene.registrar.challenges["1002"] == 2
+    scene.registrar.stale = 1
     await until(lambda: scene.registrar.requests["1002"] >= 3, timeout_s=8, what="two refreshes")
     assert changes.states == [REGISTERED]
-    assert scene.registrar.challenges["1002"] >= 3
 
 
 async def test_423_raises_what_is_asked_for(scene: Scene) -> None:
@@ -246,6 +247,18 @@ async def test_taking_back_from_a_silent_registrar_is_bounded(scene: Scene) -> N
     registration, _ = await again
     assert scene.registrar.bound == {"1002": {f"sip:1002@127.0.0.1:{scene.caller.address[1]}"}}
     await registration.unregister()
+
+
+async def test_taking_back_while_a_refresh_is_on_its_way(scene: Scene) -> None:
+    scene.registrar.granted_s = 1
+    registration, _ = await scene.register()
+    scene.registrar.is_silent = True
+    await until(lambda: scene.registrar.ignored > 0, timeout_s=3, what="a refresh")
+    ending = asyncio.create_task(registration.unregister())
+    await asyncio.sleep(0.1)
+    scene.registrar.is_silent = False
+    await ending
+    assert not scene.registrar.bound
 
 
 async def test_the_same_password_again_is_the_same_registration(scene: Scene) -> None:
