@@ -63,6 +63,11 @@ class DnAccount(pj.Account):  # type: ignore[misc]
         if not self._is_waiting and not self.is_ending:
             self._request(True)
 
+    def register_anew(self) -> None:
+        """Send a REGISTER by a configuration that has changed: pjsip has dropped the one that waited."""
+        self._is_waiting = False
+        self.register()
+
     def take_back(self) -> None:
         """REGISTER with Expires 0, once the answer to what was sent before is there."""
         self.is_ending = True
@@ -163,7 +168,7 @@ class DnAccounts:
         if account is not None and not account.is_ending:
             account.spec = spec
             self._modify(account, self._config(spec))
-            account.register()
+            account.register_anew()
 
     def renew(self, key: int) -> None:
         """Send a REGISTER now."""

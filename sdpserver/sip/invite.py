@@ -83,7 +83,8 @@ def read_invite(text: str, *, call_id: str, trunk: str, codecs: Sequence[Codec],
 
 def request_user(text: str) -> str:
     """The user part of a request's URI, as `uri_user`."""
-    return uri_user(text.partition("\r\n")[0].split(" ")[1])
+    words = text.partition("\r\n")[0].split()
+    return uri_user(words[1]) if len(words) > 1 else ""
 
 
 def name_addr(text: str) -> tuple[str, str]:

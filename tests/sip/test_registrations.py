@@ -322,10 +322,15 @@ async def test_a_trunk_that_comes_back_is_registered_with_anew() -> None:
         await until(lambda: "1002" in registrar.bound, timeout_s=6, what="the DN to be registered again")
 
 
-async def test_a_trunk_that_moves_is_followed() -> None:
+@pytest.mark.parametrize("is_lost", [False, True], ids=["in peace", "lost"])
+async def test_a_trunk_that_moves_is_followed(is_lost: bool) -> None:
     async with running_scene(by_name=True) as scene, await Registrar.open("127.0.0.2") as elsewhere:
         elsewhere.passwords = scene.registrar.passwords
         registration, changes = await scene.register()
+        if is_lost:
+            scene.registrar.is_silent = True
+            scene.caller.endpoint._registrations.renew(registration)
+            await until(lambda: scene.registrar.ignored > 0, timeout_s=3, what="a REGISTER to the old place")
         state = scene.caller.endpoint._trunks["peer"]
         assert state.resolved is not None
         state.hop = replace(state.hop, port=elsewhere.address[1])
