@@ -20,6 +20,7 @@ from . import message
 from .accounts import TrunkAccount
 from .dialog import guarded
 from .offer_answer import LocalAudio
+from .reasons import retry_after_s
 from .registration import RegisterOutcome
 
 log = structlog.get_logger(__name__)
@@ -108,7 +109,7 @@ class DnAccount(pj.Account):  # type: ignore[misc]
                 status=status,
                 phrase=message.printable(phrase),
                 is_from_peer=bool(response),
-                retry_after_s=message.retry_after_s(response),
+                retry_after_s=retry_after_s(message.header(response, "Retry-After")),
             )
             self._owner.told(self, outcome)
         elif self.registered and not self.is_taken_back:

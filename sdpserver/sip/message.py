@@ -50,12 +50,6 @@ def _unfolded(message: str) -> list[str]:
     return re.sub(r"\r\n[ \t]+", " ", head).split("\r\n")[1:]
 
 
-def retry_after_s(message: str) -> int:
-    """The seconds of Retry-After (RFC 3261 section 20.33), 0 without one."""
-    match = re.match(r"\d{1,6}", header(message, "Retry-After"), re.ASCII)
-    return int(match[0]) if match else 0
-
-
 def status_line(message: str) -> tuple[int, str]:
     """(status, phrase) of a response; (0, "") for a request."""
     match = re.match(r"SIP/2\.0 (\d{3}) ?([^\r\n]*)", message)

@@ -79,8 +79,8 @@ class DnRegistration:
     `also` is the same DN on the trunk's `also_register`, which begins and ends with this one and whose failures are its
     own: it is tried again until its registrar says yes, or no.
 
-    `expires_s` is what the registrar granted, `since` when `state` became what it is; `sip_status`, `sip_reason` and
-    `reason` (a word of ours) say what the last REGISTER brought.
+    `expires_s` is what the registrar granted last, 0 at the end; `since` when `state` became what it is. `sip_status`,
+    `sip_reason` and `reason` (a word of ours) say what the last REGISTER brought.
     """
 
     def __init__(
@@ -152,7 +152,6 @@ class DnRegistration:
             self.expires_s, self.reason = outcome.expires_s, ""
             self._become(RegistrationState.REGISTERED)
             return
-        self.expires_s = 0
         self.reason = _reason(outcome)
         if outcome.is_final:
             self.end(self.reason)
