@@ -169,17 +169,18 @@ int answerAllRequests() {
     return PJ_EINVALIDOP;
   keep(endpoint, PJSIP_H_ALLOW,
        {"INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "PRACK", "UPDATE", "INFO", "REFER", "NOTIFY"});
-  keep(endpoint, PJSIP_H_ACCEPT, {"application/sdp", "message/sipfrag"});
+  keep(endpoint, PJSIP_H_ACCEPT, {"application/sdp"});
   const pj_status_t status = pjsip_endpt_register_module(endpoint, &in_dialog);
   return status != PJ_SUCCESS ? status : pjsip_endpt_register_module(endpoint, &all_requests);
 }
 
-// Answers a request of a dialog within the callback that tells of it, before pjsua does anything about it. The pointers
-// are those of pjsua2's SipTransaction and SipRxData. `name` and `value` are a header, none with an empty name. The
-// status of pjlib, 0 for success.
-int respondInDialog(void* transaction, void* rdata, int status, const std::string& name, const std::string& value) {
-  auto* request = static_cast<pjsip_rx_data*>(rdata);
-  pjsip_dialog* dialog = transaction ? pjsip_tsx_get_dlg(static_cast<pjsip_transaction*>(transaction)) : nullptr;
+// Answers a request of a dialog within the callback that tells of it, before pjsua does anything about it. `name` and
+// `value` are a header, none with an empty name. The status of pjlib, 0 for success.
+int respondInDialog(const pj::SipTransaction& transaction, const pj::SipRxData& rdata, int status,
+                    const std::string& name, const std::string& value) {
+  auto* request = static_cast<pjsip_rx_data*>(rdata.pjRxData);
+  auto* of = static_cast<pjsip_transaction*>(transaction.pjTransaction);
+  pjsip_dialog* dialog = of ? pjsip_tsx_get_dlg(of) : nullptr;
   if (!dialog || !request)
     return PJ_EINVAL;
   pjsip_hdr headers;

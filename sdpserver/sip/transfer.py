@@ -88,7 +88,7 @@ class Transferable(Dialog):
         text = str(rdata.wholeMsg)
 
         def respond(status: int, name: str = "", value: str = "") -> None:
-            if error := pj.respondInDialog(transaction.pjTransaction, rdata.pjRxData, status, name, value):
+            if error := pj.respondInDialog(transaction, rdata, status, name, value):
                 self._log.error("a REFER cannot be answered", status=error)
 
         try:

@@ -250,7 +250,7 @@ class PeerCall:
         self.peer, self.to, self.text = peer, to, text
         self.invite = invite = SipMessage.parse(text.encode("utf-8", "surrogateescape"), peer.address)
         self.cseq = 1
-        self._to_header = invite["to"]
+        self.to_header = invite["to"]
         self._target = invite.start.split()[1]
 
     @classmethod
@@ -281,7 +281,7 @@ class PeerCall:
         """The next response of that status; its tag and its Contact are the dialog's from now on."""
         message = await self.peer.receive(status, timeout_s=timeout_s)
         if "tag=" in message["to"]:
-            self._to_header = message["to"]
+            self.to_header = message["to"]
         if contact := re.search(r"<([^>]+)>", message["contact"]):
             self._target = contact[1]
         return message
@@ -313,7 +313,7 @@ class PeerCall:
             self._target,
             self.to,
             from_=self.invite["from"],
-            to_header=self._to_header,
+            to_header=self.to_header,
             call_id=self.invite["call-id"],
             cseq=cseq,
             headers=headers,
