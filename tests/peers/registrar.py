@@ -42,6 +42,7 @@ class Registrar(SipPeer):
         self.requests: Counter[str] = Counter()
         """REGISTERs that were not answered with a challenge, by user."""
         self.challenges: Counter[str] = Counter()
+        self.registers: list[SipMessage] = []
         self.refusals: dict[str, Refusal] = {}
         """By user; "" is for all."""
         self.is_silent = False
@@ -77,6 +78,7 @@ class Registrar(SipPeer):
             self.send(self._answered[key], request.source)
 
     def _register(self, request: SipMessage) -> str:
+        self.registers.append(request)
         user = _user(request["to"])
         refusal = self.refusals.get(user) or self.refusals.get("")
         if refusal is not None:

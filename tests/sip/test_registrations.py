@@ -158,6 +158,18 @@ async def test_a_trunk_without_an_address_is_a_timeout() -> None:
         assert caught.value.reason == "trunk_unreachable"
 
 
+async def test_an_outbound_proxy_gets_the_register() -> None:
+    async with await Registrar.open() as proxy:
+        proxy.passwords["1002"] = "pw1002"
+        name = f"localhost:{proxy.address[1]}"
+        async with running_caller("pbx.invalid", outbound_proxy=name, from_domain="example.com") as caller:
+            await caller.endpoint.register("1002", "pw1002", trunk=caller.trunk, on_change=lambda _: None)
+            request = proxy.registers[-1]
+            assert request.start == "REGISTER sip:pbx.invalid:5060 SIP/2.0"
+            assert request["route"] == f"<sip:{name};lr>"
+            assert request["to"] == "<sip:1002@example.com>"
+
+
 async def test_no_user_part_is_refused_before_anything_leaves(scene: Scene) -> None:
     for dn in ("", "a@b", "1\r\n2"):
         with pytest.raises(BadRequest):

@@ -7,7 +7,7 @@ import datetime
 import ipaddress
 import ssl
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from sdpserver.errors import SipTimeout
+from sdpserver.sip import RegistrationState
 
 from .conftest import running_caller
 
@@ -61,10 +64,17 @@ class Authority:
 
 @dataclass
 class BusyServer:
-    """Says 486 to each INVITE."""
+    """Says 486 to each INVITE, and yes to each REGISTER."""
 
     port: int = 0
     invites: int = 0
+    registers: list[str] = field(default_factory=list)
+
+    def _response(self, head: str, status: str, *repeated: str) -> bytes:
+        names = ("Via", "From", "Call-ID", "CSeq", *repeated)
+        kept = [line for line in head.split("\r\n") if line.startswith(names)]
+        to = next(line for line in head.split("\r\n") if line.startswith("To:")) + ";tag=t"
+        return "\r\n".join([f"SIP/2.0 {status}", *kept, to, "Content-Length: 0", "", ""]).encode()
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -76,10 +86,10 @@ class BusyServer:
                 await reader.readexactly(length)
                 if head.startswith("INVITE "):
                     self.invites += 1
-                    kept = [line for line in head.split("\r\n") if line.startswith(("Via", "From", "Call-ID", "CSeq"))]
-                    to = next(line for line in head.split("\r\n") if line.startswith("To:")) + ";tag=t"
-                    lines = ["SIP/2.0 486 Busy Here", *kept, to, "Content-Length: 0", "", ""]
-                    writer.write("\r\n".join(lines).encode())
+                    writer.write(self._response(head, "486 Busy Here"))
+                elif head.startswith("REGISTER "):
+                    self.registers.append(head)
+                    writer.write(self._response(head, "200 OK", "Expires"))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # the caller is gone, which is how each connection ends
         finally:
@@ -122,3 +132,22 @@ async def test_a_trunk_with_a_wrong_certificate_is_told_nothing(
         _, events = await caller.call()
         assert (await events.ended()).reason == "trunk_unreachable"
     assert server.invites == 0
+
+
+async def test_a_dn_is_registered_over_tls(server: BusyServer, authority: Authority) -> None:
+    sip = {"transports": ["tls"], "tls_ca": str(authority.ca)}
+    async with running_caller(f"localhost:{server.port}", transport="tls", sip=sip) as caller:
+        registration = await caller.endpoint.register("1002", "pw", trunk=caller.trunk, on_change=lambda _: None)
+        assert registration.state is RegistrationState.REGISTERED
+        port = caller.endpoint.ports["tls"]
+        assert f"Contact: <sip:1002@127.0.0.1:{port};transport=tls>\r\n" in server.registers[0]
+    assert "Expires: 0\r\n" in server.registers[-1]
+
+
+async def test_a_registrar_with_a_wrong_certificate_is_told_nothing(server: BusyServer, authority: Authority) -> None:
+    sip = {"transports": ["tls"], "tls_ca": str(authority.ca)}
+    async with running_caller(f"127.0.0.1:{server.port}", transport="tls", sip=sip) as caller:
+        with pytest.raises(SipTimeout) as caught:
+            await caller.endpoint.register("1002", "pw", trunk=caller.trunk, on_change=lambda _: None)
+        assert caught.value.reason == "trunk_unreachable"
+    assert not server.registers
