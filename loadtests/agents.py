@@ -86,7 +86,7 @@ def _tables(dns: int) -> Mapping[str, Any]:
 async def agents_under_load(
     dns: int = 500, live: int = 200, rate_per_s: float = 50, seconds: float = 20, hold_s: float = 1.0
 ) -> dict[str, Any]:
-    """`rate_per_s` calls a second between `dns` agents, each rung, answered and hung up, beside `live` calls with audio.
+    """`rate_per_s` calls a second between `dns` agents, each rung, answered, hung up, beside `live` calls with audio.
 
     Times are from a client's request to the event at the other one, in ms.
     """
