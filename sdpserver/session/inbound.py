@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdpserver._media import Sound
-from sdpserver.config import Config
+from sdpserver.config import Config, Trunk
 from sdpserver.media import MediaPlane
 from sdpserver.sip import DnRegistration, SipEndpoint
 
@@ -39,6 +39,8 @@ class FarEndParts:
     ring: Ringer | None
     """Rings the DNs; None: there are none."""
     registration_of: RegistrationOf
+    may_redirect: Callable[[str, Trunk], bool]
+    """Whether a trunk may send a call on to this user of its own. Pure: called on the SIP thread."""
 
 
 CreateFarEnd = Callable[["Session", FarEndParts], "FarEnd"]

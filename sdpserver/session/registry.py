@@ -221,7 +221,15 @@ class Sessions:
             rooms=self.conferences.rooms,
             ring=self.ring_dn,
             registration_of=self.registration_of,
+            may_redirect=self._may_redirect,
         )
+
+    def _may_redirect(self, user: str, trunk: Trunk) -> bool:
+        """A 3xx leads where a caller could have called by himself: through a route to the same trunk."""
+        try:
+            return self.resolve(CallOptions(to=user), {}).trunk == trunk
+        except ClientError:
+            return False
 
     def offer_to(self, session: Session, connection: str) -> str:
         """Have a ringing call ring at one connection too: the SDP offer for its browser."""

@@ -50,6 +50,9 @@ class SipFarEnd(FarEnd):
         self._options = options
         self._sip: SipEndpoint = parts.sip
         self._registration_of = parts.registration_of
+        self._may_redirect = parts.may_redirect
+        self.replaces: str | None = None
+        """The dialog whose place our INVITE is to take (RFC 3891), for a REFER with Replaces."""
         self._call: SipCall | None = incoming
         self._is_incoming = incoming is not None
         self._on_hold = False
@@ -95,6 +98,8 @@ class SipFarEnd(FarEnd):
             display_name=self._options.display_name,
             headers=self._options.headers,
             registration=self._registration_of(self.listener.owner, self._trunk.name),
+            replaces=self.replaces,
+            may_redirect=lambda user: self._may_redirect(user, self._trunk),
             on_event=self._on_sip_event,
         )
         self._call = call

@@ -63,8 +63,9 @@ class Transfer:
         return False
 
     def cancel(self) -> None:
-        """The session ends first. Idempotent."""
+        """One of its sessions ends first. Idempotent."""
         self._is_over = True
+        self._session.end_transfer()
 
 
 class Referring(Transfer):
@@ -73,6 +74,11 @@ class Referring(Transfer):
     def __init__(self, session: Session, to: str, consultation: Session | None = None) -> None:
         super().__init__(session, to)
         self._consultation = consultation
+
+    def begin(self) -> None:
+        super().begin()
+        if self._consultation is not None:
+            self._consultation.begin_transfer(self)  # the PBX may end that one first
 
     def sip_progressed(self, status: int, *, final: bool, reason: str) -> None:
         if 200 <= status < 300:
@@ -88,6 +94,16 @@ class Referring(Transfer):
         super().completed()
         if self._consultation is not None:
             self._consultation.close(TRANSFERRED)
+
+    def failed(self, reason: str, sip_status: int) -> None:
+        super().failed(reason, sip_status)
+        if self._consultation is not None:
+            self._consultation.end_transfer()
+
+    def cancel(self) -> None:
+        super().cancel()
+        if self._consultation is not None:
+            self._consultation.end_transfer()
 
     @property
     def ends_well_with_a_bye(self) -> bool:

@@ -138,16 +138,16 @@ class Transfers:
             destination = self._resolve(CallOptions(to=refer.user))
             if destination.dn == "" and not far_end.is_on(destination.trunk):
                 raise BadRequest("the trunk has no such number", reason="bad_destination")
-            options = CallOptions(to=refer.user)
-            if refer.replaces is not None:
-                options.headers = {"Replaces": refer.replaces}
             exchanging.begin()
         except SdpServerError as exc:
             log.warning("a REFER is refused", call_id=session.call_id, reason=exc.reason)
             far_end.answer_refer(403 if isinstance(exc, BadRequest) else 603)
             return
         try:
-            exchanging.dial(self._create(session, exchanging, destination, options))
+            new = self._create(session, exchanging, destination, CallOptions(to=refer.user))
+            if isinstance(new, SipFarEnd):
+                new.replaces = refer.replaces
+            exchanging.dial(new)
         except SdpServerError as exc:
             exchanging.failed(exc.reason, 503)
 

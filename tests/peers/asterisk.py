@@ -211,6 +211,10 @@ class Asterisk:
         )
         return self.wait_channel(since=mark)
 
+    def redirect(self, channel: str, exten: str) -> None:
+        """Have a channel go on at another extension."""
+        self.ami.action("Redirect", Channel=channel, Context="test", Exten=exten, Priority="1")
+
     def record(self, channel: str) -> Recording:
         """Write down what this channel hears from now on."""
         self._recordings += 1

@@ -1,0 +1,111 @@
+"""Transfers of calls through Asterisk: REFER both ways, with and without Replaces; judged by what each hears."""
+
+from __future__ import annotations
+
+from asyncio import to_thread
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+from peers.agent import Agent
+from peers.asterisk import Asterisk, User, running_asterisk
+from peers.server import ServerProcess, running
+
+ANN, BOB, CEM = "1002", "1003", "5001"
+HZ = {ANN: 700.0, BOB: 1100.0, CEM: 1700.0}
+
+
+@pytest.fixture(scope="module")
+def pbx() -> Iterator[Asterisk]:
+    with running_asterisk(*(User(number, f"pw{number}", "ulaw,alaw") for number in HZ)) as peer:
+        yield peer
+
+
+@pytest.fixture(scope="module")
+def server(pbx: Asterisk) -> Iterator[ServerProcess]:
+    tables = {
+        "trunks": [{"name": "pbx", "server": pbx.address, "agent_registrar": True}],
+        "routes": [{"match": "^[0-9]+$", "trunk": "pbx"}],
+        "session": {"reattach_s": 1},
+    }
+    with running(ServerProcess(tables)) as process:
+        yield process
+
+
+@asynccontextmanager
+async def agents(server: ServerProcess, *numbers: str) -> AsyncIterator[list[Agent]]:
+    found = [Agent(server.url) for _ in numbers]
+    try:
+        for agent, number in zip(found, numbers, strict=True):
+            await agent.connect()
+            await agent.register(number, f"pw{number}")
+        yield found
+    finally:
+        for agent in found:
+            await agent.close()
+
+
+async def test_a_blind_transfer_to_another_extension(server: ServerProcess, pbx: Asterisk) -> None:
+    async with agents(server, ANN, BOB, CEM) as (ann, bob, cem):
+        calling = await ann.call(BOB, frequency_hz=HZ[ANN])
+        answered = await bob.answer(await bob.incoming(), frequency_hz=HZ[BOB])
+        await calling.client.wait_tone(HZ[BOB])
+        assert (await answered.order("transfer", to=CEM))["state"] == "trying"
+        incoming = await cem.incoming()
+        assert incoming["from"] == ANN
+        taken = await cem.answer(incoming, frequency_hz=HZ[CEM])
+        await answered.wait("transferred", state="completed")
+        assert (await answered.wait("callEnded"))["reason"] == "transferred"
+        await calling.client.wait_tone(HZ[CEM])
+        await taken.client.wait_tone(HZ[ANN])
+        (await calling.client.listen(1.2)).check_tone(HZ[CEM])
+        (await taken.client.listen(1.2)).check_tone(HZ[ANN])
+        await calling.hang_up()
+        await taken.wait("callEnded")
+    await to_thread(pbx.wait_no_channels)
+
+
+async def test_an_attended_transfer_to_another_extension(server: ServerProcess, pbx: Asterisk) -> None:
+    async with agents(server, ANN, BOB, CEM) as (ann, bob, cem):
+        first = await ann.call(BOB, frequency_hz=HZ[ANN])
+        first_there = await bob.answer(await bob.incoming(), frequency_hz=HZ[BOB])
+        await first.client.wait_tone(HZ[BOB])
+        second = await bob.call(CEM, frequency_hz=HZ[BOB])
+        await first_there.wait("held", by="local")
+        second_there = await cem.answer(await cem.incoming(), frequency_hz=HZ[CEM])
+        await second.client.wait_tone(HZ[CEM])
+        await first_there.order("transfer", consultCallId=second.call_id)
+        for call in (first_there, second):
+            assert (await call.wait("callEnded"))["reason"] == "transferred"
+        await first.client.wait_tone(HZ[CEM])
+        await second_there.client.wait_tone(HZ[ANN])
+        (await first.client.listen(1.2)).check_tone(HZ[CEM])
+        (await second_there.client.listen(1.2)).check_tone(HZ[ANN])
+        await first.hang_up()
+        await second_there.wait("callEnded")
+    await to_thread(pbx.wait_no_channels)
+
+
+async def test_a_transfer_that_fails_leaves_the_call_as_it_was(server: ServerProcess, pbx: Asterisk) -> None:
+    async with agents(server, ANN) as (ann,):
+        call = await ann.call("601", frequency_hz=HZ[ANN])
+        await call.client.wait_tone(440)
+        await call.order("transfer", to="5999")
+        failed = await call.wait("transferred", state="failed")
+        assert failed["sipStatus"] >= 400
+        (await call.client.listen(1.2)).check_tone(440)
+        await call.hang_up()
+    await to_thread(pbx.wait_no_channels)
+
+
+async def test_the_pbx_sends_an_agent_on_by_refer(server: ServerProcess, pbx: Asterisk) -> None:
+    async with agents(server, ANN) as (ann,):
+        mark = pbx.ami.mark()
+        call = await ann.call("600", frequency_hz=HZ[ANN])
+        channel = await to_thread(pbx.wait_channel, since=mark)
+        await call.client.wait_tone(HZ[ANN])
+        await to_thread(pbx.redirect, channel, "640")
+        await call.client.wait_tone(440)
+        (await call.client.listen(1.2)).check_tone(440)
+        await call.hang_up()
+    await to_thread(pbx.wait_no_channels)
