@@ -33,6 +33,8 @@ JITTER = 0.2
 MAX_RETRY_AFTER_S = 300.0
 # A registrar that comes back may have lost what it knew; its DNs do not all ask at once.
 RENEW_WITHIN_S = 2.0
+# A registrar that starts may know nobody yet: after an outage so many refusals are taken for "not now".
+DOUBTED_REFUSALS = 2
 # Of the statuses that say no, these say not now.
 NOT_NOW = frozenset({408, 423, 425, 429, 480, 491})
 
@@ -111,6 +113,7 @@ class DnRegistration:
         self.password = password
         self._on_change = on_change
         self._failures = 0
+        self._refusals = 0
         self._retry: asyncio.TimerHandle | None = None
         self._log = log.bind(dn=dn, trunk=trunk)
 
@@ -148,14 +151,16 @@ class DnRegistration:
         self.sip_status, self.sip_reason = outcome.status, outcome.phrase
         if outcome.expires_s:
             self.cancel_retry()
-            self._failures = 0
+            self._failures = self._refusals = 0
             self.expires_s, self.reason = outcome.expires_s, ""
             self._become(RegistrationState.REGISTERED)
             return
         self.reason = _reason(outcome)
         if outcome.is_final:
-            self.end(self.reason)
-            return
+            self._refusals += 1
+            if self._failures == 0 or self._refusals > DOUBTED_REFUSALS:
+                self.end(self.reason)
+                return
         self._failures += 1
         if self._failures == 1:
             self._log_refusal("DN not registered, to be tried again")

@@ -214,6 +214,31 @@ async def test_it_outlives_a_registrar_that_is_ill_for_a_while(scene: Scene) -> 
     assert scene.agents == 1
 
 
+async def test_a_registrar_that_knows_nobody_while_it_starts_is_asked_again(scene: Scene) -> None:
+    scene.registrar.granted_s = 1
+    registration, changes = await scene.register()
+    scene.registrar.refusals[""] = Refusal(503)
+    await changes.become(RETRYING)
+    scene.registrar.refusals[""] = Refusal(403)
+    await until(lambda: registration.sip_status == 403, timeout_s=5, what="the refusal")
+    scene.registrar.refusals.clear()
+    await changes.become(REGISTERED, timeout_s=8)
+    assert changes.states == [REGISTERED, RETRYING, REGISTERED]
+
+
+async def test_refusals_after_an_outage_are_believed_in_the_end(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sdpserver.sip.registration.FIRST_RETRY_S", 0.1)
+    scene.registrar.granted_s = 1
+    _, changes = await scene.register()
+    scene.registrar.refusals[""] = Refusal(503)
+    await changes.become(RETRYING)
+    scene.registrar.refusals[""] = Refusal(403)
+    asked = scene.registrar.requests["1002"]
+    await changes.become(UNREGISTERED)
+    assert scene.registrar.requests["1002"] <= asked + 4  # one more 503 at the most
+    assert changes.states == [REGISTERED, RETRYING, UNREGISTERED]
+
+
 async def test_retry_after_is_kept_to(scene: Scene) -> None:
     scene.registrar.granted_s = 1
     _, changes = await scene.register()
