@@ -25,6 +25,9 @@ class Socket(Protocol):
     """What a connection is reached by."""
 
     def send(self, type_: str, payload: Mapping[str, Any], id_: MessageId = None) -> None: ...
+    def send_raw(self, message: Mapping[str, Any]) -> None:
+        """A message that is not in the envelope of the contract."""
+
     def close(self, code: int, reason: str) -> None: ...
 
 
@@ -112,6 +115,8 @@ class ConnectionCall:
         self.ringing = ringing
         self.ending_id: MessageId = None
         """Of the request that ends it, which `callEnded` repeats."""
+        self.consultation: Session | None = None
+        """The call that its agent makes before it is transferred."""
         self._reply_id: MessageId = None
         session.events.listen(self._on_event)
 

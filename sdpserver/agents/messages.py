@@ -88,11 +88,17 @@ class Candidate(Request):
 
 
 class Transfer(Request):
-    """`to`: blind. `consultCallId`: attended, completing a consultation that is another call of the connection."""
+    """`to`: blind. `consultCallId`: attended, completing a consultation that is another call of the connection.
+
+    `to` with `sdp` begins a consultation: the call is put on hold, and `to` is called with this offer. `cancel` goes
+    back: the consultation ends, and the call is talked to again.
+    """
 
     callId: CallId
     to: To | None = None
+    sdp: Sdp | None = None
     consultCallId: CallId | None = None
+    cancel: bool = False
 
 
 class Conference(Request):

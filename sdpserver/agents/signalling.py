@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from sdpserver.session import Sessions
 from sdpserver.session.far_end import BROWSER
 
 from . import messages
+from .bridge import BridgeSocket, is_flat
 from .connection import Connection, ConnectionCall, MessageId, Socket
 from .directory import Agents
 
@@ -25,7 +27,7 @@ log = structlog.get_logger(__name__)
 MEMBERS = frozenset({"type", "payload", "id"})
 DEFAULT_EXPIRES_S = 3600
 MIN_EXPIRES_S = 60
-MAX_CONFERENCE = 8
+MAX_CALLS = 8
 
 
 class Signalling:
@@ -66,6 +68,8 @@ class Signalling:
         try:
             message = _read(text)
             id_ = _id(message)
+            if is_flat(message):
+                message = self._bridge().translate(message)
             type_ = message.get("type")
             handler = self._handlers.get(type_) if isinstance(type_, str) else None
             if handler is None:
@@ -79,6 +83,16 @@ class Signalling:
         except Exception:
             log.exception("message failed", client=self._client)
             self._socket.send("error", {"message": "internal error", "code": 500, "details": {}}, id_)
+
+    def _bridge(self) -> BridgeSocket:
+        """From the first flat message on, what is sent is flat too."""
+        if isinstance(self._socket, BridgeSocket):
+            return self._socket
+        bridge = BridgeSocket(self._socket)
+        if self._connection.socket is self._socket:
+            self._connection.socket = bridge
+        self._socket = bridge
+        return bridge
 
     def closed(self) -> None:
         """The socket has gone."""
@@ -158,16 +172,25 @@ class Signalling:
         if message.callId is not None:
             await self._reoffer(message.callId, message, id_)
             return
-        if not self._may_call:
-            raise Forbidden("register as a DN first", reason="not_registered")
         if message.to is None:
             raise BadRequest("to is missing", reason="missing_field")
-        if len(self._connection.calls) >= MAX_CONFERENCE:
-            raise Conflict(f"this connection has {MAX_CONFERENCE} calls", reason="too_many_calls")
+        call, sdp = await self._dial(message.to, message)
+        self._connection.hold_others(call.session)
+        self._progress(call, sdp, id_)
+
+    async def _dial(self, to: str, message: messages.Call) -> tuple[ConnectionCall, str]:
+        """A call of this client, and our answer to its offer.
+
+        :raises SdpServerError: it cannot be made.
+        """
+        if not self._may_call:
+            raise Forbidden("register as a DN first", reason="not_registered")
+        if len(self._connection.calls) >= MAX_CALLS:
+            raise Conflict(f"this connection has {MAX_CALLS} calls", reason="too_many_calls")
         check_metadata(message.metadata)
         connection, dn = self._connection, self._connection.dn
         options = CallOptions(
-            to=message.to,
+            to=to,
             from_=dn.number if dn is not None else None,
             display_name=connection.display_name or None,
             headers=message.headers,
@@ -182,9 +205,8 @@ class Signalling:
         call = connection.follow(session)
         if connection.socket is None:  # it dropped while the call was being made
             session.close("client_gone")
-            return
-        connection.hold_others(session)
-        self._progress(call, response.sdp.sdp, id_)
+            raise Conflict("the connection is closed", reason="connection_closed")
+        return call, response.sdp.sdp
 
     def _progress(self, call: ConnectionCall, sdp: str, id_: MessageId) -> None:
         """The reply to a call. One to a built-in destination may have been answered already."""
@@ -271,14 +293,40 @@ class Signalling:
     async def _transfer(self, message: messages.Transfer, id_: MessageId) -> None:
         """Blind (`to`), or attended: the other call's far end and this one's are connected."""
         session = self._connection.live_call(message.callId)
-        if (message.to is None) == (message.consultCallId is None):
-            raise BadRequest("to or consultCallId must be there, and only one of them", reason="missing_field")
+        if [message.to, message.consultCallId, message.cancel or None].count(None) != 2:
+            raise BadRequest("one of to, consultCallId and cancel must be there", reason="missing_field")
         call = self._connection.call(message.callId)
-        with call.reply_to(id_):
-            if message.consultCallId is not None:
-                self._sessions.transfers.connect(session, self._connection.live_call(message.consultCallId))
-            elif message.to is not None:
-                self._sessions.transfers.send(session, message.to)
+        if message.cancel:
+            self._end_consultation(call, id_)
+        elif message.to is not None and message.sdp is not None:
+            await self._consult(call, message.to, message.sdp, id_)
+        else:
+            with call.reply_to(id_):
+                if message.consultCallId is not None:
+                    self._sessions.transfers.connect(session, self._connection.live_call(message.consultCallId))
+                elif message.to is not None:
+                    self._sessions.transfers.send(session, message.to)
+
+    async def _consult(self, call: ConnectionCall, to: str, sdp: str, id_: MessageId) -> None:
+        was_held = call.session.on_hold
+        call.session.hold(True)
+        try:
+            consultation, answer = await self._dial(to, messages.Call(sdp=sdp))
+        except SdpServerError:
+            with contextlib.suppress(Conflict):  # it has ended meanwhile
+                call.session.hold(was_held)
+            raise
+        call.consultation = consultation.session
+        payload = {"callId": call.session.call_id, "state": "consulting", "to": to, "sdp": answer}
+        self._socket.send("transferred", payload | {"consultCallId": consultation.session.call_id}, id_)
+
+    def _end_consultation(self, call: ConnectionCall, id_: MessageId) -> None:
+        consultation, call.consultation = call.consultation, None
+        if consultation is None:
+            raise Conflict("there is no consultation to come back from", reason="no_consultation")
+        consultation.close("normal_clearing")
+        call.session.hold(False)
+        self._socket.send("transferred", {"callId": call.session.call_id, "state": "cancelled"}, id_)
 
     async def _conference(self, message: messages.Conference, id_: MessageId) -> None:
         """All calls in one room. The agent speaks and listens by the first of them, or would hear himself."""

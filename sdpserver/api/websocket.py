@@ -50,13 +50,17 @@ class ClientSocket:
 
     def send(self, type_: str, payload: Mapping[str, Any], id_: MessageId = None) -> None:
         """A reply to `id_`, or an event, which has an id of its own."""
+        id_ = f"s{next(self._ids)}" if id_ is None else id_
+        self.send_raw({"type": type_, "payload": payload, "id": id_})
+
+    def send_raw(self, message: Mapping[str, Any]) -> None:
+        """A message that is not in that form."""
         if self._closing.done():
             return
         if self._queue.qsize() >= BACKLOG:
             self.close(POLICY_VIOLATION, "the client does not read")
             return
-        id_ = f"s{next(self._ids)}" if id_ is None else id_
-        self._queue.put_nowait(orjson.dumps({"type": type_, "payload": payload, "id": id_}))
+        self._queue.put_nowait(orjson.dumps(message))
 
     def close(self, code: int, reason: str) -> None:
         """After what has been sent. Idempotent: the first reason counts."""
