@@ -103,9 +103,13 @@ const char* codec_name(Codec codec) {
 FormatTable::FormatTable(std::vector<Format> formats) : formats_(std::move(formats)) {
     by_receive_type_.fill(kNone);
     if (formats_.size() > kMax) throw std::invalid_argument("more than 32 codecs");
+    const auto is_sent = [](const Format& format) { return format.send_type != Format::kNotSent; };
+    sent_ = formats_.size() - std::ranges::stable_partition(formats_, is_sent).size();
     for (size_t i = 0; i < formats_.size(); ++i) {
         const Format& format = formats_[i];
-        if (format.receive_type > 127 || format.send_type > 127) throw std::invalid_argument("a payload type above 127");
+        if (format.receive_type > 127 || (i < sent_ && format.send_type > 127)) {
+            throw std::invalid_argument("a payload type above 127");
+        }
         if (format.clock_rate_hz == 0) throw std::invalid_argument("a clock rate of 0");
         uint8_t& place = by_receive_type_[format.receive_type];
         if (place != kNone) throw std::invalid_argument("two codecs with one payload type");
@@ -119,15 +123,16 @@ const Format* FormatTable::received(uint8_t payload_type) const {
 }
 
 const Format* FormatTable::same(const Format& format) const {
-    for (const Format& own : formats_) {
+    for (const Format& own : sent()) {
         if (own.codec == format.codec && own.clock_rate_hz == format.clock_rate_hz) return &own;
     }
     return nullptr;
 }
 
 const Format* FormatTable::first_linear() const {
-    const auto found = std::ranges::find_if(formats_, is_linear, &Format::codec);
-    return found == formats_.end() ? nullptr : &*found;
+    const auto formats = sent();
+    const auto found = std::ranges::find_if(formats, is_linear, &Format::codec);
+    return found == formats.end() ? nullptr : &*found;
 }
 
 const Format* FormatTable::comfort_noise(uint32_t clock_rate_hz) const {
@@ -136,7 +141,7 @@ const Format* FormatTable::comfort_noise(uint32_t clock_rate_hz) const {
 
 const Format* FormatTable::telephone_event(uint32_t clock_rate_hz) const {
     const Format* any = nullptr;
-    for (const Format& format : formats_) {
+    for (const Format& format : sent()) {
         if (format.codec != Codec::telephone_event) continue;
         if (format.clock_rate_hz == clock_rate_hz) return &format;
         if (any == nullptr) any = &format;

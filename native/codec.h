@@ -3,6 +3,7 @@
 
 #include <array>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -27,13 +28,16 @@ inline bool is_linear(Codec codec) { return is_g711(codec) || codec == Codec::op
 inline bool is_wideband(Codec codec) { return codec == Codec::opus || codec == Codec::g722; }
 
 struct Format {
+    /// As `send_type`: the peer may send it and takes none.
+    static constexpr uint8_t kNotSent = 0xff;
+
     Codec codec = Codec::none;
     uint32_t clock_rate_hz = 8000;
     uint8_t send_type = 0;
     uint8_t receive_type = 0;
 };
 
-/// What a leg has negotiated, the format it prefers to send first.
+/// What a leg has negotiated, the format it prefers to send first. Those that are not sent can only be `received`.
 class FormatTable {
    public:
     FormatTable() { by_receive_type_.fill(kNone); }
@@ -54,7 +58,10 @@ class FormatTable {
     static constexpr uint8_t kNone = 0xff;
     static constexpr size_t kMax = 32;
 
-    std::vector<Format> formats_;
+    std::span<const Format> sent() const { return std::span(formats_).first(sent_); }
+
+    std::vector<Format> formats_;  // those that are sent come first
+    size_t sent_ = 0;
     std::array<uint8_t, 128> by_receive_type_{};
 };
 

@@ -1,6 +1,7 @@
 // The border to Python: `_media`, as _media.pyi has it. Nothing here runs per packet.
 
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
@@ -11,6 +12,7 @@
 #include <opus/opus.h>
 
 #include <cerrno>
+#include <optional>
 #include <system_error>
 #include <tuple>
 
@@ -23,15 +25,16 @@ using namespace nb::literals;
 namespace sdpserver {
 namespace {
 
-/// (encoding name, clock rate in Hz, payload type sent, payload type received)
-using CodecEntry = std::tuple<std::string, uint32_t, uint8_t, uint8_t>;
+/// (encoding name, clock rate in Hz, payload type sent or none, payload type received)
+using CodecEntry = std::tuple<std::string, uint32_t, std::optional<uint8_t>, uint8_t>;
 
 std::vector<Format> formats_of(const std::vector<CodecEntry>& entries) {
     std::vector<Format> formats;
     for (const auto& [name, clock_rate_hz, send_type, receive_type] : entries) {
         const auto codec = codec_by_name(name);
         if (!codec) throw std::invalid_argument("no such codec: " + name);
-        formats.push_back({*codec, clock_rate_hz, send_type, receive_type});
+        if (send_type == Format::kNotSent) throw std::invalid_argument("a payload type above 127");
+        formats.push_back({*codec, clock_rate_hz, send_type.value_or(Format::kNotSent), receive_type});
     }
     return formats;
 }

@@ -45,6 +45,8 @@ Event: TypeAlias = tuple[int, int, int, bytes]
 
 CodecEntry: TypeAlias = tuple[str, int, int, int]
 """(encoding name as in RFC 3551, RFC 7587 or RFC 4733; clock rate in Hz; payload type we send; the one we receive)"""
+ReceivedEntry: TypeAlias = tuple[str, int, None, int]
+"""One that the peer may send, and takes none of."""
 
 SrtpProfile: TypeAlias = Literal[
     "AEAD_AES_128_GCM", "AEAD_AES_256_GCM", "AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"
@@ -200,7 +202,7 @@ class Engine:
         An IPv6 peer of legs on IPv4 is a ValueError."""
 
     # What a leg speaks and sends
-    def set_codecs(self, leg: int, codecs: Sequence[CodecEntry], ptime_ms: int = 20) -> None:
+    def set_codecs(self, leg: int, codecs: Sequence[CodecEntry | ReceivedEntry], ptime_ms: int = 20) -> None:
         """The negotiated formats, the one we prefer to send first; telephone-event entries by clock rate.
         What arrives in a codec that the other leg speaks is relayed, else it is converted to that leg's first codec."""
     def set_opus_receiver(

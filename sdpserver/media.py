@@ -58,9 +58,11 @@ class MediaLeg:
     def closed(self) -> bool:
         return self._closed
 
-    def set_codecs(self, codecs: Sequence[Codec], *, ptime_ms: int = 20) -> None:
-        """The negotiated formats, the preferred one first."""
-        self.plane.engine.set_codecs(self.id, [codec.as_entry() for codec in codecs], ptime_ms)
+    def set_codecs(self, codecs: Sequence[Codec], *, ptime_ms: int = 20, receive_only: Sequence[Codec] = ()) -> None:
+        """The negotiated formats, the preferred one first; and those that the peer may send all the same."""
+        entries: list[_media.CodecEntry | _media.ReceivedEntry] = [codec.as_entry() for codec in codecs]
+        entries += [(codec.name, codec.clock_rate_hz, None, codec.payload_type) for codec in receive_only]
+        self.plane.engine.set_codecs(self.id, entries, ptime_ms)
         self._codecs = tuple(codec.name for codec in codecs)
         opus = next((OpusReceiver.parse(codec.remote_fmtp) for codec in codecs if codec.name == "opus"), None)
         if opus is not None:

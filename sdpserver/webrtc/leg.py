@@ -130,7 +130,7 @@ class WebRtcLeg:
         self._negotiated = negotiated
         self._answered.set()
         if negotiated.codecs:
-            self.media.set_codecs(negotiated.codecs, ptime_ms=negotiated.ptime_ms)
+            self.media.set_codecs(negotiated.codecs, ptime_ms=negotiated.ptime_ms, receive_only=negotiated.receive_only)
         self.media.set_direction(negotiated.direction)
         if negotiated.data is not None:
             self._sctp_wanted.set()

@@ -57,6 +57,9 @@ class Negotiated:
     direction: Direction
     """Of the audio, ours."""
     ptime_ms: int
+    receive_only: tuple[Codec, ...] = ()
+    """Those of our offer that the answer leaves out. A page whose preferences leave them out of Chromium's answer sends
+    the first of the offer all the same."""
 
     @property
     def data_section(self) -> Section | None:
@@ -232,6 +235,7 @@ def negotiate_answer(answer: Offer, offered: Sequence[Codec], direction: Directi
         listed = ", ".join(dict.fromkeys(codec.name for codec in section.codecs))
         text = f"the answer takes no codec of the offer: it lists {listed or 'none'}"
         raise BadRequest(text, reason="no_common_codec")
+    taken = {codec.payload_type for codec in codecs}
     return Negotiated(
         remote=answer,
         transport=section.transport,
@@ -243,6 +247,7 @@ def negotiate_answer(answer: Offer, offered: Sequence[Codec], direction: Directi
         codecs=tuple(codecs),
         direction=section.direction.answered(direction),
         ptime_ms=_ptime_ms(section, codecs),
+        receive_only=tuple(codec for codec in offered if codec.payload_type not in taken),
     )
 
 

@@ -243,6 +243,8 @@ def test_ten_thousand_new_timeouts_cost_no_memory() -> None:
 
 WRONG = [
     pytest.param(lambda e, leg: e.set_codecs(leg, [("PCMU", 8000, 128, 0)]), id="payload type 128"),
+    pytest.param(lambda e, leg: e.set_codecs(leg, [("PCMU", 8000, 255, 0)]), id="payload type 255"),
+    pytest.param(lambda e, leg: e.set_codecs(leg, [("PCMU", 8000, None, 128)]), id="received payload type 128"),
     pytest.param(lambda e, leg: e.set_codecs(leg, [PCMU, ("PCMA", 8000, 8, 0)]), id="one type twice"),
     pytest.param(lambda e, leg: e.set_codecs(leg, [("GSM", 8000, 3, 3)]), id="an unknown codec"),
     pytest.param(lambda e, leg: e.set_codecs(leg, [("PCMU", 0, 0, 0)]), id="a clock rate of 0"),

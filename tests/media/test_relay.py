@@ -275,6 +275,24 @@ def test_echo_gives_back_what_was_said(plane: Plane) -> None:
         assert packet.ssrc != 0x1234
 
 
+def test_what_a_peer_may_send_and_does_not_take_is_heard_and_not_sent(plane: Plane) -> None:
+    one = plane.webrtc_leg([("PCMU", 8000, None, 0), ("telephone-event", 8000, None, 101), PCMA])
+    other = plane.rtp_leg([PCMU, EVENT_8000])
+    plane.bridge(one, other)
+    one.send(rtp(1, payload_type=0, payload=b"\xff" * 160))
+    assert (packet := other.receive()).payload_type == 0
+    assert packet.payload == b"\xff" * 160
+    other.send(rtp(1, payload_type=0, payload=b"\xff" * 160))
+    assert (packet := one.receive()).payload_type == 8
+    assert packet.payload == b"\xd5" * 160
+    one.send(rtp(2, payload_type=101, payload=b"\x05\x8a\x00\xa0"))
+    assert other.receive().payload_type == 101
+    plane.engine.set_source_leg(one.leg, one.leg)
+    plane.settle()
+    one.send(rtp(3, payload_type=0, payload=b"\xff" * 160))
+    assert one.receive().payload_type == 8
+
+
 def test_comfort_noise_passes_as_it_is_between_legs_that_both_have_it(plane: Plane) -> None:
     a, with_it = plane.rtp_leg([PCMU, COMFORT_NOISE]), plane.rtp_leg([PCMU, COMFORT_NOISE])
     plane.bridge(a, with_it)

@@ -18,8 +18,8 @@ from .conftest import Gateway
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ANSWER = """
-async ({offer, setup}) => {
-  await connect(null);
+async ({offer, setup, codec}) => {
+  await connect(codec);
   await pc.setRemoteDescription({type: 'offer', sdp: offer});
   const {sdp} = await pc.createAnswer();
   await pc.setLocalDescription({type: 'answer', sdp: sdp.replace('a=setup:active', `a=setup:${setup}`)});
@@ -38,8 +38,10 @@ async def caller(chromium: Browser) -> AsyncIterator[Caller]:
         yield Caller(page, "")
 
 
-async def answer(caller: Caller, gateway: Gateway, setup: str = "active") -> str:
-    found: str = await caller.page.evaluate(ANSWER, {"offer": gateway.leg.offer, "setup": setup})
+async def answer(caller: Caller, gateway: Gateway, setup: str = "active", codec: str | None = None) -> str:
+    """`codec`: what the page prefers, as for `Caller.call`."""
+    options = {"offer": gateway.leg.offer, "setup": setup, "codec": codec}
+    found: str = await caller.page.evaluate(ANSWER, options)
     assert f"a=setup:{setup}\r\n" in found
     return found
 
@@ -96,6 +98,19 @@ async def test_all_that_is_offered_is_taken_with_our_payload_types(
         ("telephone-event", 8000, 101, 101),
         ("CN", 8000, 13, 13),
     ]
+
+
+async def test_a_page_that_prefers_redundant_audio_gets_opus_and_is_heard(
+    caller: Caller, gateway_for_chromium: Gateway
+) -> None:
+    """It sends what our offer has first, which its answer has not."""
+    gateway = gateway_for_chromium
+    leg = gateway.leg_with_offer(audio_codecs(["PCMU", "opus"]))
+    leg.accept_answer(await answer(caller, gateway, codec="red opus"))
+    await gateway.wait(WebRtcEvent.CONNECTED)
+    assert [codec.name for codec in leg.codecs] == ["red", "opus", "telephone-event"]
+    await caller.wait_tone(MICROPHONE_HZ)
+    assert (leg.media.stats["codec_received"], leg.media.stats["codec_sent"]) == ("PCMU", "opus")
 
 
 async def test_the_answer_may_come_late(caller: Caller, gateway_for_chromium: Gateway) -> None:

@@ -170,6 +170,11 @@ def test_only_what_was_offered_and_can_be_used_is_taken(
     assert taken(answer(formats, *lines)) == expected
 
 
+def test_what_the_answer_leaves_out_may_still_come() -> None:
+    found = answered(answer("8 101", "a=rtpmap:101 telephone-event/8000"))
+    assert [codec.payload_type for codec in found.receive_only] == [0, 111, 63, 9, 110, 13]
+
+
 def test_a_format_that_was_not_offered_to_this_client_is_not_taken() -> None:
     sdp = answer("8 0")
     found = negotiate_answer(parse_answer(sdp), offered_codecs(audio_codecs(["PCMU"])), Direction.SENDRECV)
