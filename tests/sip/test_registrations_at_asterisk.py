@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -83,6 +84,34 @@ async def test_423_of_asterisk_is_met(pbx: Asterisk) -> None:
     async with caller_of(pbx) as caller:
         registration, _ = await register(caller, "1002", expires_s=10)
         assert registration.expires_s in (59, 60)  # what is left when it answers
+
+
+async def test_a_refresh_is_of_the_same_contact(pbx: Asterisk) -> None:
+    async with caller_of(pbx) as caller:
+        registration, states = await register(caller, "1002", expires_s=60)
+        before = await contacts(pbx)
+        registration.sip_status = 0
+        caller.endpoint._registrations.renew(registration)
+        await until(lambda: registration.sip_status == 200, timeout_s=3, what="the answer to a refresh")
+        assert await contacts(pbx) == before
+        assert states == [RegistrationState.REGISTERED]
+
+
+async def test_500_dns_register_at_once_and_leave_with_the_endpoint() -> None:
+    dns = [str(number) for number in range(2000, 2500)]
+    peer = Asterisk(tuple(User(dn, f"pw{dn}", "ulaw") for dn in dns))
+    try:
+        await asyncio.to_thread(peer.start)
+        async with caller_of(peer) as caller:
+            await asyncio.gather(*(register(caller, dn) for dn in dns))
+            assert (await contacts(peer)).count("/sip:2") == 500
+            assert caller.endpoint.trunk_status("peer")["agents"] == 500
+            before_s = time.monotonic()
+            await caller.endpoint.stop()
+            assert time.monotonic() - before_s < 1.5
+            assert "sip:2" not in await contacts(peer)
+    finally:
+        await asyncio.to_thread(peer.close)
 
 
 @pytest.fixture
