@@ -13,6 +13,7 @@ from .address import MAX_HEADER_VALUE, MAX_HEADERS, MAX_HEADERS_TOTAL, MAX_NAME_
 from .offer_answer import LocalAudio
 
 MAX_URI_LENGTH = 256
+MAX_NAME_ADDR_LENGTH = 2048
 # What an owner may see of an INVITE: what it may set itself, and what asks for a ringing tone or for auto-answer.
 _SHOWN_HEADERS = frozenset({"user-to-user", "subject", "call-info", "alert-info"})
 
@@ -89,7 +90,8 @@ def request_user(text: str) -> str:
 
 def name_addr(text: str) -> tuple[str, str]:
     """(display name, URI) of a From, To, Contact, Refer-To or Referred-By (RFC 3261 section 20.10)."""
-    match = re.match(r'\s*(?:"((?:[^"\\]|\\.)*)"\s*|([^<"]*?)\s*)<([^>]*)>', text, re.DOTALL)
+    text = text[:MAX_NAME_ADDR_LENGTH]
+    match = re.match(r'\s*(?:"((?:[^"\\]|\\.)*)"\s*|([^<"]*))<([^>]*)>', text, re.DOTALL)
     if match is None:
         return "", text.partition(";")[0].strip()  # an addr-spec: what follows the semicolon is the header's
     quoted = re.sub(r"\\(.)", r"\1", match[1]) if match[1] is not None else match[2]

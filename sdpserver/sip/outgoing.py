@@ -22,7 +22,7 @@ from .reasons import (
     reason_for_bye,
     retry_after_s,
 )
-from .refer import redirected_user
+from .refer import redirected_users
 from .transfer import Transferable
 
 MAX_REDIRECTIONS = 5
@@ -100,11 +100,12 @@ class OutgoingDialog(Transferable):
         """To another user of the trunk's own, if the caller may call that one; never to another host."""
         redirection = self._invite.redirection
         assert redirection is not None
-        user = redirected_user(text, self.hosts)
-        uri = redirection.uri_of(user) if user else ""
         past = (*redirection.past, self._invite.uri)
-        if not user or uri in past or len(past) > MAX_REDIRECTIONS or not redirection.allows(user):
-            self._log.warning("a redirection is not followed", status=status, user=user, redirections=len(past) - 1)
+        users = redirected_users(text, self.hosts) if len(past) <= MAX_REDIRECTIONS else []
+        uris = (redirection.uri_of(user) for user in users if redirection.allows(user))
+        uri = next((uri for uri in uris if uri not in past), None)
+        if uri is None:
+            self._log.warning("a redirection is not followed", status=status, users=users, redirections=len(past) - 1)
             self._report_end(REDIRECT_REFUSED, status, phrase, by_remote=True)
             return
         self._ended = True  # as far as this dialog is concerned

@@ -13,6 +13,7 @@ from .invite import MAX_URI_LENGTH, name_addr, uri_host, uri_user
 SIPFRAG = "message/sipfrag"
 BAD_REQUEST, DECLINE = 400, 603
 MAX_REPLACES_LENGTH = 512
+MAX_CONTACT_LENGTH = 4096
 SUBSCRIPTION_S = 180
 _REPLACES = re.compile(r"[^\s;,]+(?:;[A-Za-z0-9.!%*_+`'~-]+(?:=[A-Za-z0-9.!%*_+`'~-]+)?)+")
 
@@ -86,17 +87,19 @@ def wants_notifies(text: str) -> bool:
     return message.header(text, "Refer-Sub").partition(";")[0].strip().lower() != "false"
 
 
-def redirected_user(text: str, hosts: frozenset[str]) -> str | None:
-    """The user that a 3xx names first at one of these hosts; None: it names only others."""
+def redirected_users(text: str, hosts: frozenset[str]) -> list[str]:
+    """The users that a 3xx names at one of these hosts, preferred first (RFC 3261 section 20.10)."""
+    found = []
     for name, value in message.all_headers(text):
         if name.lower() not in ("contact", "m"):
             continue
-        for part in re.findall(r'(?:"(?:[^"\\]|\\.)*"|<[^>]*>|[^,"<])+', value):
+        for part in re.findall(r'(?:"(?:[^"\\]|\\.)*"|<[^>]*>|[^,"<])+', value[:MAX_CONTACT_LENGTH]):
             _, uri = name_addr(part)
             user = uri_user(uri)
             if uri.lower().startswith("sip:") and user and "?" not in uri and uri_host(uri) in hosts:
-                return user
-    return None
+                quality = re.search(r">[^>]*;\s*q\s*=\s*([01](?:\.\d{1,3})?)", part)
+                found.append((float(quality[1]) if quality else 1.0, user))
+    return [user for _, user in sorted(found, key=lambda entry: -entry[0])]
 
 
 def sipfrag(status: int, phrase: str) -> str:
@@ -108,6 +111,7 @@ def sipfrag(status: int, phrase: str) -> str:
 PHRASES = {
     100: "Trying",
     180: "Ringing",
+    183: "Session Progress",
     200: "OK",
     403: "Forbidden",
     404: "Not Found",
