@@ -21,7 +21,7 @@ from peers.ports import claim_block
 from sdpserver import _media
 
 if TYPE_CHECKING:  # the stub has them, the module itself does not
-    from sdpserver._media import CodecEntry, SrtpProfile
+    from sdpserver._media import CodecEntry, ReceivedEntry, SrtpProfile
 
 WAIT_S = 3.0
 """What is on its way on loopback is here by then, also under a sanitizer."""
@@ -277,7 +277,7 @@ class Plane:
 
     def webrtc_leg(
         self,
-        codecs: Sequence[CodecEntry] = (PCMU,),
+        codecs: Sequence[CodecEntry | ReceivedEntry] = (PCMU,),
         *,
         profile: SrtpProfile | None = "AEAD_AES_128_GCM",
         worker: int = 0,
