@@ -15,6 +15,7 @@ from sdpserver.session.quality_reports import QualityReports
 from sdpserver.session.routing import Destination
 from sdpserver.session.session import Session
 from sdpserver.session.states import CallState
+from sdpserver.session.transfers import Transfers
 
 
 def new_session() -> Session:
@@ -27,6 +28,9 @@ def new_session() -> Session:
         config=Config(),
         quality_reports=QualityReports(),
         recordings=RecordingFolder(Path("recordings")),
+        transfers=Transfers(
+            parts=lambda: pytest.fail("nothing is transferred"), resolve=lambda call: pytest.fail("nothing is dialled")
+        ),
     )
 
 
