@@ -175,7 +175,10 @@ class Records(Section, frozen=True):
 
 
 class Session(Section, frozen=True):
+    """`ws_idle_s`: how long a client of /ws may say nothing, not even `ping`."""
+
     reattach_s: float = 30
+    ws_idle_s: float = 60
     resume_s: float = 0.8
     setup_timeout_s: float = 30
     media_timeout_s: float = 60

@@ -60,7 +60,6 @@ def not_in_effect(config: Config) -> Iterator[Finding]:
     """What is accepted, so that a file for a later version starts, but does nothing in this one."""
     later = "is not supported by this version and has no effect"
     for section, keys in {
-        "session": ("reattach_s",),
         "records": ("url",),
     }.items():
         ours: Section = getattr(config, section)
@@ -411,6 +410,7 @@ _AT_LEAST: Mapping[str, Callable[[Any], bool]] = {
 def _session(config: Config) -> Iterator[Finding]:
     for key, form in {
         "reattach_s": "0 or more",
+        "ws_idle_s": "more than 0",
         "setup_timeout_s": "more than 0",
         "media_timeout_s": "more than 0",
         "max_duration_s": "more than 0",

@@ -24,9 +24,9 @@ _TYPES = {"register": "register", "offer": "call", "answer": "answer", "candidat
 
 def is_flat(message: Mapping[str, Any]) -> bool:
     """Whether it is of this dialect: a type of it, and no payload. `register` and `answer` are types of both."""
-    if "payload" in message:
-        return False
     type_ = message.get("type")
+    if "payload" in message or not isinstance(type_, str):
+        return False
     return type_ in ("offer", "candidate", "bye") or (type_ in _TYPES and bool(message.keys() - {"type", "id"}))
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-MessageId = str | int | None
+MessageId = str | int | float | None
 
 
 class Socket(Protocol):

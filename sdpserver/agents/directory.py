@@ -21,7 +21,7 @@ from sdpserver.session.sip_far_end import SipFarEnd
 from sdpserver.sip import DnRegistration, IncomingInvite, SipCall, SipEndpoint
 
 from .auto_answer import wants_auto_answer
-from .connection import Connection, MessageId
+from .connection import Connection, MessageId, Socket
 from .registrar import Registrar
 
 log = structlog.get_logger(__name__)
@@ -95,6 +95,7 @@ class Agents:
         }
         self._registrar = Registrar(config, sip, on_lost=self._registration_lost)
         self._connections: dict[str, Connection] = {}  # by their resume tokens, and no others
+        self._sockets: set[Socket] = set()
         self._expiries: dict[Connection, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
@@ -112,10 +113,8 @@ class Agents:
         for handle in self._expiries.values():
             handle.cancel()
         self._expiries.clear()
-        for dn in self._dns.values():
-            for connection in dn.connections.values():
-                if connection.socket is not None:
-                    connection.socket.close(WENT_AWAY, "the server is shutting down")
+        for socket in tuple(self._sockets):
+            socket.close(WENT_AWAY, "the server is shutting down")
         await self._registrar.stop()
         if self._tasks:
             await asyncio.wait(tuple(self._tasks))
@@ -202,6 +201,17 @@ class Agents:
 
     # -- sockets
 
+    @property
+    def idle_s(self) -> float:
+        """How long a client may say nothing."""
+        return self._config.session.ws_idle_s
+
+    def socket_opened(self, socket: Socket) -> None:
+        """A client has come."""
+        self._sockets.add(socket)
+        if self._stopped:
+            socket.close(WENT_AWAY, "the server is shutting down")
+
     def reattach_s(self, connection: Connection) -> float | None:
         """How long a page of one of its calls may be gone; None: as that of a session over HTTP."""
         return self._config.session.reattach_s if connection.dn is not None else None
@@ -221,10 +231,16 @@ class Agents:
             connection.socket = None
         return connection
 
-    def socket_closed(self, connection: Connection) -> None:
+    def socket_closed(self, socket: Socket) -> None:
+        """It has dropped."""
+        self._sockets.discard(socket)
+
+    def client_gone(self, connection: Connection) -> None:
         """Its socket has dropped. A registered one has `[session] reattach_s` to come back, and its calls with it."""
         connection.socket = None
-        if connection.dn is None or self._stopped:
+        if self._stopped:
+            return  # all calls are being ended anyway
+        if connection.dn is None:
             connection.hang_up_all("client_gone")
             return
         loop = asyncio.get_running_loop()

@@ -42,9 +42,11 @@ class Signalling:
         self._sessions = sessions
         self._socket = socket
         self._client = client
-        self._may_call = owner is not None
+        self._owner = owner
         self._connection = Connection(owner or "")
         self._connection.socket = socket
+        self._raw_socket = socket
+        agents.socket_opened(socket)
         self._handlers: Mapping[str, tuple[type[msgspec.Struct], Callable[[Any, MessageId], Awaitable[None]]]] = {
             "register": (messages.Register, self._register),
             "unregister": (messages.Unregister, self._unregister),
@@ -96,8 +98,9 @@ class Signalling:
 
     def closed(self) -> None:
         """The socket has gone."""
+        self._agents.socket_closed(self._raw_socket)
         if self._connection.socket is self._socket:
-            self._agents.socket_closed(self._connection)
+            self._agents.client_gone(self._connection)
 
     def _fail(self, exc: SdpServerError, id_: MessageId) -> None:
         details: dict[str, Any] = {"reason": exc.reason}
@@ -147,7 +150,6 @@ class Signalling:
             expires_s=expires_s,
             client=self._client,
         )
-        self._may_call = True
 
     def _resume(self, token: str) -> None:
         if self._connection.dn is not None:
@@ -155,7 +157,6 @@ class Signalling:
         before = self._connection
         self._connection = self._agents.resume(token)
         self._connection.socket = self._socket
-        self._may_call = True
         before.socket = None
         before.hang_up_all("client_gone")
 
@@ -164,6 +165,7 @@ class Signalling:
         if dn is None or message.dn not in (None, dn.number):
             raise Conflict("this connection is not registered as that", reason="not_registered")
         self._agents.unregister(self._connection)
+        self._connection.owner = self._owner or ""
         self._socket.send("registered", {"dn": dn.number, "expires": 0, "server": "sdpserver"}, id_)
 
     # -- calls
@@ -183,7 +185,7 @@ class Signalling:
 
         :raises SdpServerError: it cannot be made.
         """
-        if not self._may_call:
+        if self._connection.dn is None and self._owner is None:
             raise Forbidden("register as a DN first", reason="not_registered")
         if len(self._connection.calls) >= MAX_CALLS:
             raise Conflict(f"this connection has {MAX_CALLS} calls", reason="too_many_calls")
@@ -340,6 +342,8 @@ class Signalling:
 
 
 def _read(text: str | bytes) -> dict[str, Any]:
+    if isinstance(text, bytes):
+        raise BadRequest("messages are text", reason="not_text")
     try:
         message = orjson.loads(text)
     except orjson.JSONDecodeError as exc:
@@ -351,7 +355,9 @@ def _read(text: str | bytes) -> dict[str, Any]:
 
 def _id(message: Mapping[str, Any]) -> MessageId:
     id_ = message.get("id")
-    if id_ is None or (isinstance(id_, str) and len(id_) <= 128) or (isinstance(id_, int) and abs(id_) < 2**53):
+    if id_ is None or (isinstance(id_, str) and len(id_) <= 128):
+        return id_
+    if isinstance(id_, int | float) and not isinstance(id_, bool) and abs(id_) < 2**53:
         return id_
     raise BadRequest("id must be a string of at most 128 characters or a number", reason="invalid_field")
 

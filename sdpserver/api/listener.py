@@ -48,6 +48,9 @@ STALLED_S = 20.0
 """How long a client may leave what was sent to it unread."""
 
 MAX_HEAD = 16 * 1024
+MAX_WEBSOCKET_MESSAGE = 64 * 1024
+"""An SDP of 32 KiB and metadata of 16 KiB, with what JSON escapes in them. More is closed with 1009 (RFC 6455)."""
+
 READ_BUFFER = 64 * 1024
 CLOSE_S = 0.5
 RETRY_AFTER_S = 5
@@ -180,6 +183,7 @@ class Listener:
         self._config.h11_max_incomplete_size = MAX_HEAD
         self._config.keep_alive_timeout = IDLE_S
         self._config.include_server_header = False
+        self._config.websocket_max_message_size = MAX_WEBSOCKET_MESSAGE
         self._config.errorlog = logging.getLogger("hypercorn.error")
         self._context = WorkerContext(None)
         self._connections: set[asyncio.Task[None]] = set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Mapping
 from time import monotonic
@@ -12,7 +13,7 @@ import orjson
 import structlog
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Message
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from sdpserver.agents import Agents, Signalling
 from sdpserver.agents.connection import MessageId
@@ -24,9 +25,6 @@ from .gate import WEBSOCKET_PATH
 log = structlog.get_logger(__name__)
 
 SUBPROTOCOL = "sdpserver.v1"
-IDLE_S = 60.0
-"""Of a client that sends nothing, not even `ping`."""
-
 BACKLOG = 256
 """Messages that a client has not read; one that leaves more is disconnected."""
 
@@ -35,15 +33,19 @@ CLOSE_S = 1.0
 RATE_PER_S, BURST = 50.0, 100.0
 """Messages a client may send. Candidates come in bunches of about 20."""
 
-GOING_AWAY, UNSUPPORTED_DATA, POLICY_VIOLATION = 1001, 1003, 1008
+GOING_AWAY, POLICY_VIOLATION = 1001, 1008
 """RFC 6455 section 7.4.1. 1009, too big, is the listener's."""
 
 
 class ClientSocket:
-    """One client's socket: a bounded queue before it, and what ends it."""
+    """One client's socket: a bounded queue before it, and what ends it.
 
-    def __init__(self, websocket: WebSocket) -> None:
+    :param idle_s: how long the client may say nothing.
+    """
+
+    def __init__(self, websocket: WebSocket, *, idle_s: float) -> None:
         self._websocket = websocket
+        self._idle_s = idle_s
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(BACKLOG + 1)
         self._ids = itertools.count(1)
         self._closing: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
@@ -65,6 +67,8 @@ class ClientSocket:
     def close(self, code: int, reason: str) -> None:
         """After what has been sent. Idempotent: the first reason counts."""
         if not self._closing.done():
+            if reason:  # else the client has gone by itself
+                log.info("socket closed", code=code, reason=reason)
             self._closing.set_result((code, reason))
             self._queue.put_nowait(None)  # the place that `send` leaves
 
@@ -79,28 +83,35 @@ class ClientSocket:
             signalling.closed()
             reading.cancel()
             self.close(GOING_AWAY, "")
-            await asyncio.wait({reading, writing}, timeout=CLOSE_S)  # one that does not read is not waited for
+            await asyncio.wait({writing}, timeout=CLOSE_S)  # one that does not read is not waited for
             writing.cancel()
             await asyncio.gather(reading, writing, return_exceptions=True)
+            await self._discard()
+
+    async def _discard(self) -> None:
+        """What still comes, until the client has closed too, or had its time. Last of all: Hypercorn waits for room in
+        the queue of messages even when nobody reads them any more, and would keep the connection for ever."""
+        if self._websocket.client_state is not WebSocketState.DISCONNECTED:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    while (await self._websocket.receive())["type"] != "websocket.disconnect":
+                        pass
 
     async def _read(self, signalling: Signalling) -> None:
         allowance, last_s = BURST, monotonic()
         try:
             while True:
-                async with asyncio.timeout(IDLE_S):
-                    text = _text(await self._websocket.receive())
+                async with asyncio.timeout(self._idle_s):
+                    data = _data(await self._websocket.receive())
                 now_s = monotonic()
                 allowance = min(BURST, allowance + (now_s - last_s) * RATE_PER_S) - 1
                 last_s = now_s
                 if allowance < 0:
                     self.close(POLICY_VIOLATION, f"more than {RATE_PER_S:.0f} messages a second")
                     return
-                if text is None:
-                    self.close(UNSUPPORTED_DATA, "messages are text")
-                    return
-                await signalling.receive(text)
+                await signalling.receive(data)
         except TimeoutError:
-            self.close(GOING_AWAY, f"nothing was heard for {IDLE_S:.0f} s")
+            self.close(GOING_AWAY, f"nothing was heard for {self._idle_s:g} s")
         except WebSocketDisconnect:
             pass
 
@@ -113,11 +124,11 @@ class ClientSocket:
             pass  # the client has gone, which `_read` learns too
 
 
-def _text(message: Message) -> str | None:
+def _data(message: Message) -> str | bytes:
     if message["type"] == "websocket.disconnect":
         raise WebSocketDisconnect(message.get("code", 1005))
-    text = message.get("text")
-    return text if isinstance(text, str) else None
+    data: str | bytes | None = message.get("text")
+    return message["bytes"] if data is None else data
 
 
 async def signal(websocket: WebSocket) -> None:
@@ -127,7 +138,7 @@ async def signal(websocket: WebSocket) -> None:
     agents, sessions = cast(Agents, websocket.app.state.agents), cast(Sessions, websocket.app.state.sessions)
     offered = websocket.scope.get("subprotocols", [])
     await websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
-    socket = ClientSocket(websocket)
+    socket = ClientSocket(websocket, idle_s=agents.idle_s)
     client = websocket.client.host if websocket.client else ""
     owner = principal.name if principal is not None and "call" in principal.scopes else None
     await socket.run(Signalling(agents, sessions, socket, owner=owner, client=client))

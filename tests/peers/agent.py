@@ -52,8 +52,10 @@ class AgentCall:
 class Agent:
     """`async with Agent(url) as agent: await agent.register("5001", "secret")`."""
 
-    def __init__(self, url: str, **handshake: Any) -> None:
+    def __init__(self, url: str, *, query: str = "", **handshake: Any) -> None:
+        """:param query: the API key, as `?token=`."""
         self.url = url
+        self._query = f"?token={query}" if query else ""
         self.received: list[Message] = []
         """All messages, in order."""
         self.resume_token = ""
@@ -76,7 +78,7 @@ class Agent:
 
     async def connect(self) -> None:
         """Open a socket, a new one after `drop`."""
-        uri = self.url.replace("http", "ws", 1) + "/ws"
+        uri = self.url.replace("http", "ws", 1) + "/ws" + self._query
         self._socket = await connect(uri, proxy=None, ping_interval=None, **self._handshake)
         self._reader = asyncio.create_task(self._read(self._socket))
 
@@ -116,12 +118,32 @@ class Agent:
         assert self._socket is not None
         await self._socket.send(data)
 
-    async def exchange(self, type_: str, **payload: Any) -> Message:
-        """Send a request; the reply, whatever it is."""
+    async def send_message(self, type_: str, **payload: Any) -> asyncio.Future[Message]:
+        """Send a request, and do not wait for its reply."""
         id_ = next(self._ids)
         reply = self._replies[id_] = asyncio.get_running_loop().create_future()
         await self.send(orjson.dumps({"type": type_, "payload": payload, "id": id_}).decode())
-        return await asyncio.wait_for(reply, 10)
+        return reply
+
+    async def exchange(self, type_: str, **payload: Any) -> Message:
+        """Send a request; the reply, whatever it is."""
+        return await asyncio.wait_for(await self.send_message(type_, **payload), 10)
+
+    async def exchange_all(self, *messages: tuple[str, dict[str, Any]]) -> list[Message]:
+        """Send all of them at once; their replies."""
+        replies = [await self.send_message(type_, **payload) for type_, payload in messages]
+        return await asyncio.wait_for(asyncio.gather(*replies), 10)
+
+    async def next(self, number: int, *, timeout_s: float = 5.0) -> Message:
+        """The message after `number` others."""
+        await until(lambda: len(self.received) > number, timeout_s=timeout_s, what=f"message {number}")
+        return self.received[number]
+
+    async def wait_closed(self, timeout_s: float = 5.0) -> tuple[int, str]:
+        """Until the server has closed the socket: with which code, and why."""
+        assert self._socket is not None
+        await asyncio.wait_for(self._socket.wait_closed(), timeout_s)
+        return self._socket.close_code or 0, self._socket.close_reason or ""
 
     async def request(self, type_: str, **payload: Any) -> dict[str, Any]:
         """Send a request; the reply's payload.
