@@ -1,4 +1,4 @@
-"""Firefox ESR connects to legs over the real media plane. It has no driver here: its page asks this test for answers.
+"""Firefox ESR connects to legs over the real media plane; its page asks this test for answers and offers.
 
 It uses no loopback address while the machine has another one, so the media plane is bound to all.
 """
@@ -6,12 +6,9 @@ It uses no loopback address while the machine has another one, so the media plan
 from __future__ import annotations
 
 import asyncio
-import json
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
+
+from peers.firefox import firefox, served
 
 from sdpserver.sdp import audio_codecs
 from sdpserver.webrtc import WebRtcEvent, parse_offer
@@ -100,69 +97,6 @@ async function main() {
 
 main().catch(error => ({page: String(error)})).then(results => post("/results", results));
 </script>"""
-PREFS = {
-    "media.navigator.streams.fake": True,
-    "media.navigator.permission.disabled": True,
-    "media.peerconnection.ice.loopback": True,
-    "media.peerconnection.ice.obfuscate_host_addresses": False,
-    "media.autoplay.default": 0,
-    "media.gmp-manager.updateEnabled": False,
-    "app.normandy.enabled": False,
-    "app.update.enabled": False,
-    "browser.shell.checkDefaultBrowser": False,
-    "browser.startup.homepage_override.mstone": "ignore",
-    "datareporting.policy.dataSubmissionEnabled": False,
-    "network.captive-portal-service.enabled": False,
-    "network.connectivity-service.enabled": False,
-    "services.settings.server": "",
-    "toolkit.telemetry.enabled": False,
-}
-
-
-@asynccontextmanager
-async def served(reply: Callable[[str, Any], Awaitable[Any]]) -> AsyncIterator[str]:
-    """An HTTP server for the page; `reply(path, body)` answers its POSTs. Yields the URL."""
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-        method, path, _ = head[0].split(" ", 2)
-        if method == "GET":
-            kind, body = "text/html", PAGE.encode()
-        else:
-            length = next(int(line.split(":")[1]) for line in head if line.lower().startswith("content-length:"))
-            kind = "application/json"
-            body = json.dumps(await reply(path, json.loads(await reader.readexactly(length)))).encode()
-        fields = f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close"
-        writer.write(f"HTTP/1.1 200 OK\r\n{fields}\r\n\r\n".encode() + body)
-        await writer.drain()
-        writer.close()
-        await writer.wait_closed()
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-
-
-@asynccontextmanager
-async def firefox(url: str) -> AsyncIterator[None]:
-    with tempfile.TemporaryDirectory(prefix="firefox-", ignore_cleanup_errors=True) as profile:
-        prefs = "\n".join(f"user_pref({json.dumps(name)}, {json.dumps(value)});" for name, value in PREFS.items())
-        await asyncio.to_thread((Path(profile) / "user.js").write_text, prefs)
-        process = await asyncio.create_subprocess_exec(
-            "firefox-esr",
-            "--headless",
-            "--no-remote",
-            "--profile",
-            profile,
-            url,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        try:
-            yield
-        finally:
-            process.terminate()
-            await process.wait()
 
 
 async def test_firefox_connects_renegotiates_and_restarts_ice(gateway_on_all_addresses: Gateway) -> None:
@@ -189,7 +123,7 @@ async def test_firefox_connects_renegotiates_and_restarts_ice(gateway_on_all_add
                 results.set_result(body)
         return None
 
-    async with served(reply) as url, firefox(url), asyncio.timeout(45):
+    async with served(reply, lambda: PAGE) as url, firefox(url), asyncio.timeout(45):
         found = await results
     assert set(found.values()) == {"ok"}, found
     assert len(found) == 7

@@ -1,0 +1,107 @@
+"""The agent SDK in Firefox ESR, from a page of another origin: registered, a call made and one taken, both heard."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from peers import audio
+from peers.agent import Agent
+from peers.firefox import firefox, served
+from peers.server import ServerProcess, running
+
+from sdpserver.passwords import hash_password
+
+BOB_HZ = 700.0
+PAGE = """<!doctype html><meta charset="utf-8"><script src="SERVER/sdk/agent.js"></script><script>
+const post = async (path, body) => (await fetch(path, {method: "POST", body: JSON.stringify(body ?? null)})).json();
+
+// 1.5 s of it. An AudioContext does not run here, for want of a sound card.
+async function heard(stream) {
+  const recorder = new MediaRecorder(stream, {mimeType: "audio/ogg;codecs=opus"});
+  const found = new Promise(done => { recorder.ondataavailable = ({data}) => done(data); });
+  recorder.start();
+  setTimeout(() => recorder.stop(), 1500);
+  const octets = new Uint8Array(await (await found).arrayBuffer());
+  return btoa(String.fromCharCode(...octets));
+}
+
+const hears = async call => heard(call.stream ?? await new Promise(done => call.on("stream", done)));
+
+async function main() {
+  const agent = new SdpServerAgent({url: "SERVER", dn: "5001", password: "pw"});
+  const incoming = new Promise(done => agent.on("incomingCall", done));
+  await agent.connect();
+  const made = await agent.call("5002");
+  await made.answered;
+  const first = await hears(made);
+  await made.hold();
+  await made.resume();
+  const again = await hears(made);
+  await made.restartIce();
+  await made.hangup();
+  await post("/call_me");
+  const taken = await incoming;
+  await taken.answer();
+  const second = await hears(taken);
+  await post("/heard", [first, again, second]);
+  await taken.hangup();
+  await agent.close();
+  return [agent.state, made.endReason, taken.endReason];
+}
+
+main().catch(error => [String(error)]).then(results => post("/results", results));
+</script>"""
+
+
+def tone_of(ogg: bytes) -> audio.Tone:
+    """What a recording of the browser has."""
+    with av.open(io.BytesIO(ogg), "r") as container:
+        frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
+        rate = container.streams.audio[0].rate
+    pcm = np.concatenate(frames, axis=1)
+    return audio.measure(pcm.mean(axis=0), rate)
+
+
+async def test_firefox_makes_and_takes_calls() -> None:
+    results: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
+    heard: list[audio.Tone] = []
+    calling: list[asyncio.Task[Any]] = []
+
+    async def reply(path: str, body: Any) -> Any:
+        match path:
+            case "/call_me":
+                calling.append(asyncio.create_task(bob.call("5001", frequency_hz=BOB_HZ)))
+            case "/heard":
+                heard.extend(tone_of(base64.b64decode(text)) for text in body)
+            case "/results":
+                results.set_result(body)
+        return None
+
+    page = ""
+    async with served(reply, lambda: page) as url:
+        tables = {
+            "dn": [{"number": number, "password_hash": hash_password("pw")} for number in ("5001", "5002")],
+            "webrtc": {"bind": "0.0.0.0"},  # Firefox uses no loopback address while there is another one
+            "http": {"cors_origins": [url.rstrip("/")]},
+        }
+        server = await asyncio.to_thread(ServerProcess, tables)
+        with running(server):
+            page = PAGE.replace("SERVER", server.url)
+            async with Agent(server.url) as bob, asyncio.timeout(45):
+                await bob.register("5002", "pw")
+                async with firefox(url):
+                    answered = await bob.answer(await bob.incoming(timeout_s=20), frequency_hz=BOB_HZ)
+                    await answered.client.wait_audio(20)
+                    assert await results == ["closed", "normal_clearing", "normal_clearing"]
+                (call,) = [await task for task in calling]
+                assert (await call.wait("callEnded"))["reason"] == "normal_clearing"
+    assert len(heard) == 3
+    for tone in heard:
+        assert tone.frequency_hz == pytest.approx(BOB_HZ, rel=0.02)
+        assert tone.duration_s > 1.0

@@ -1,0 +1,75 @@
+"""Firefox ESR, headless, with a tone for a microphone. Its page asks the test for what it needs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+PREFS = {
+    "media.navigator.streams.fake": True,
+    "media.navigator.permission.disabled": True,
+    "media.peerconnection.ice.loopback": True,
+    "media.peerconnection.ice.obfuscate_host_addresses": False,
+    "media.autoplay.default": 0,
+    "media.gmp-manager.updateEnabled": False,
+    "app.normandy.enabled": False,
+    "app.update.enabled": False,
+    "browser.shell.checkDefaultBrowser": False,
+    "browser.startup.homepage_override.mstone": "ignore",
+    "datareporting.policy.dataSubmissionEnabled": False,
+    "network.captive-portal-service.enabled": False,
+    "network.connectivity-service.enabled": False,
+    "services.settings.server": "",
+    "toolkit.telemetry.enabled": False,
+}
+
+
+@asynccontextmanager
+async def served(reply: Callable[[str, Any], Awaitable[Any]], page: Callable[[], str]) -> AsyncIterator[str]:
+    """An HTTP server for the page; `reply(path, body)` answers its POSTs. Yields the URL."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        method, path, _ = head[0].split(" ", 2)
+        if method == "GET":
+            kind, body = "text/html", page().encode()
+        else:
+            length = next(int(line.split(":")[1]) for line in head if line.lower().startswith("content-length:"))
+            kind = "application/json"
+            body = json.dumps(await reply(path, json.loads(await reader.readexactly(length)))).encode()
+        fields = f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close"
+        writer.write(f"HTTP/1.1 200 OK\r\n{fields}\r\n\r\n".encode() + body)
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+
+
+@asynccontextmanager
+async def firefox(url: str) -> AsyncIterator[None]:
+    with tempfile.TemporaryDirectory(prefix="firefox-", ignore_cleanup_errors=True) as profile:
+        prefs = "\n".join(f"user_pref({json.dumps(name)}, {json.dumps(value)});" for name, value in PREFS.items())
+        await asyncio.to_thread((Path(profile) / "user.js").write_text, prefs)
+        process = await asyncio.create_subprocess_exec(
+            "firefox-esr",
+            "--headless",
+            "--no-remote",
+            "--profile",
+            profile,
+            url,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            yield
+        finally:
+            process.terminate()
+            await process.wait()
