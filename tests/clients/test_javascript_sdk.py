@@ -85,7 +85,7 @@ def test_the_agents_types_fit_a_strict_user(tmp_path: Path) -> None:
         const agent = new SdpServerAgent({{ dn: "5001", password: "pw", displayName: "Ann" }});
         const off: () => void = agent.on("incomingCall", (call) => call.answer());
         agent.on("callEnded", ({{ call, reason, duration }}) => console.log(call.id, reason, duration?.toFixed()));
-        agent.addEventListener("disconnected", ({{ detail }}) => console.log(detail.willRetry));
+        agent.addEventListener("disconnected", ({{ detail }}) => console.log(detail.delayMs.toFixed()));
         export async function work(): Promise<AgentCall> {{
           const {{ dn }} = await agent.connect();
           const call = await agent.call("600", {{ headers: {{ "X-Dn": dn }} }});

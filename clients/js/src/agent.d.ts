@@ -35,8 +35,8 @@ export interface Disconnection {
   /** RFC 6455 section 7.4.1; 0: the server did not answer. */
   code: number;
   reason: string;
-  willRetry: boolean;
-  delayMs: number | null;
+  /** Until the next try. */
+  delayMs: number;
 }
 
 export interface Ending extends Payload {

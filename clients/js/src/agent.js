@@ -12,7 +12,8 @@
   const RESTART_AFTER_MS = 3000;
   const RING_AGAIN_MS = 2000;
   const ICE_SERVERS_LAST_MS = 300000;
-  const POLICY_VIOLATION = 1008; // RFC 6455 section 7.4.1: the same again would be refused again
+  const POLICY_VIOLATION = 1008; // RFC 6455 section 7.4.1: we sent too much, or read too little
+  const RETRIES_AFTER_VIOLATION = 4;
   const EVENTS_OF_CALLS = {
     callProgress: "progress",
     callAccepted: "accepted",
@@ -200,15 +201,12 @@
     }
 
     #onLost(code, reason) {
-      const again = code !== POLICY_VIOLATION;
       this.#drop();
-      if (!again) this.#stop(new SdpServerAgentError(reason || "refused", { reason: "refused", code }));
-      const delayMs = Math.min(RETRY_MS * 2 ** this.#retries++, MAX_RETRY_MS) * (0.5 + Math.random() / 2);
-      if (again) {
-        this.#state = "reconnecting";
-        this.#timers.retry = setTimeout(() => this.#open(), delayMs);
-      }
-      this.emit("disconnected", { code, reason, willRetry: again, delayMs: again ? Math.round(delayMs) : null });
+      if (code === POLICY_VIOLATION) this.#retries = Math.max(this.#retries, RETRIES_AFTER_VIOLATION);
+      const delayMs = Math.round(Math.min(RETRY_MS * 2 ** this.#retries++, MAX_RETRY_MS) * (0.5 + Math.random() / 2));
+      this.#state = "reconnecting";
+      this.#timers.retry = setTimeout(() => this.#open(), delayMs);
+      this.emit("disconnected", { code, reason, delayMs });
     }
 
     async #register() {
