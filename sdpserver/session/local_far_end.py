@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from sdpserver.dtmf import DtmfOrder, Press
+from sdpserver.dtmf import DtmfMethod, DtmfOrder, Press
 from sdpserver.errors import Conflict
 from sdpserver.media import MediaLeg
 from sdpserver.messages import CallOptions
+from sdpserver.sip.address import check_headers
+from sdpserver.sip.reasons import STATUS_BY_REASON
 from sdpserver.tones import SILENCE, Tone, progress_tones
 from sdpserver.webrtc import WebRtcLeg
 
@@ -55,6 +57,7 @@ class LocalFarEnd(FarEnd):
         """Of the caller: have the DN ring. Of the callee: answer.
 
         :raises SdpServerError: the DN cannot be called.
+        :raises BadRequest: `bad_header`.
         """
         if self._ring is not None:
             self._ring_timer = asyncio.get_running_loop().call_later(self._options.ring_timeout_s, self._no_answer)
@@ -71,7 +74,7 @@ class LocalFarEnd(FarEnd):
         return Caller(
             number=options.from_ or "anonymous",
             display_name=options.display_name or "",
-            headers=tuple(options.headers.items()),
+            headers=tuple(check_headers(options.headers)),
         )
 
     @staticmethod
@@ -92,8 +95,7 @@ class LocalFarEnd(FarEnd):
 
     def answered(self) -> None:
         """By the callee."""
-        if self._ring_timer is not None:
-            self._ring_timer.cancel()
+        self._cancel_ring_timer()
         if self.state is not CallState.ENDED:
             self._progress(CallState.ANSWERED)
 
@@ -103,17 +105,23 @@ class LocalFarEnd(FarEnd):
         self._connect()
         self.listener.call_progressed(state, {})
 
+    def _cancel_ring_timer(self) -> None:
+        if self._ring_timer is not None:
+            self._ring_timer.cancel()
+            self._ring_timer = None
+
     def _no_answer(self) -> None:
         self._end("no_answer", f"nobody answered within {self._options.ring_timeout_s:g} s")
 
     def _end(self, reason: str, text: str) -> None:
         was_answered = self.state is CallState.ANSWERED
+        refused = self._ring is not None and not was_answered
         self.hangup(reason)
-        self.listener.call_ended(CallEnd(reason=reason, text=text, was_answered=was_answered))
+        status = STATUS_BY_REASON.get(reason, 0) if refused else 0  # as a caller by SIP would be told
+        self.listener.call_ended(CallEnd(reason=reason, text=text, sip_status=status, was_answered=was_answered))
 
     def hangup(self, reason: str) -> None:
-        if self._ring_timer is not None:
-            self._ring_timer.cancel()
+        self._cancel_ring_timer()
         was = self.state
         super().hangup(reason)
         peer, self.peer = self.peer, None
@@ -132,6 +140,7 @@ class LocalFarEnd(FarEnd):
     def release(self) -> LocalFarEnd | None:
         """Be no part of the call any more, without a word to the peer, which is returned."""
         peer, self.peer = self.peer, None
+        self._cancel_ring_timer()
         self.state = CallState.ENDED
         return peer
 
@@ -232,9 +241,14 @@ class LocalFarEnd(FarEnd):
     # -- DTMF
 
     def send_dtmf(self, order: DtmfOrder) -> None:
-        if self.peer is None or self.peer.leg is None or self.state is not CallState.ANSWERED:
+        """The other browser hears events, or tones; its client is told too, since browsers do not say what they hear."""
+        peer = self.peer
+        if peer is None or peer.leg is None or self.state is not CallState.ANSWERED:
             raise Conflict("the other side has not answered", reason="call_not_answered")
-        self.peer.leg.press(order.digits, duration_ms=order.duration_ms, gap_ms=order.gap_ms, method=order.method)
+        peer.leg.press(order.digits, duration_ms=order.duration_ms, gap_ms=order.gap_ms, method=order.method)
+        method = order.method or (DtmfMethod.RFC4733 if peer.leg.takes_events else DtmfMethod.INBAND)
+        for digit in order.digits:
+            peer.listener.call_pressed(Press(digit=digit, duration_ms=order.duration_ms, method=method))
 
     def browser_pressed(self, press: Press) -> None:
         """Its event packets are relayed to a browser that takes events; both sides are told of the press."""

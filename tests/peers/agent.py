@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from types import TracebackType
 from typing import Any
 
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from .aiortc_client import Client
 from .waiting import until
@@ -90,10 +92,13 @@ class Agent:
         await self._reader
 
     async def close(self) -> None:
-        """Idempotent."""
+        """Unregister, and close the socket. Idempotent."""
         for client in self.clients:
             await client.close()
         if self._socket is not None:
+            if self.resume_token:
+                with contextlib.suppress(ConnectionClosed):
+                    await self.send_message("unregister")
             await self._socket.close()
         if self._reader is not None:
             await self._reader
