@@ -124,10 +124,15 @@ class SipPeer(asyncio.DatagramProtocol):
         ip, port = self.address
         return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
-    async def receive(self, what: str | int, *, timeout_s: float = 5.0) -> SipMessage:
-        """The next request of that method, or the next response of that status; others wait for their turn."""
+    async def receive(self, what: str | int, *, call_id: str = "", timeout_s: float = 5.0) -> SipMessage:
+        """The next request of that method, or the next response of that status, of one call or of any.
+
+        Others wait for their turn.
+        """
 
         def fits(message: SipMessage) -> bool:
+            if call_id and message["call-id"] != call_id:
+                return False
             return message.status == what if isinstance(what, int) else message.start.startswith(what + " ")
 
         for index, message in enumerate(self._aside):
@@ -279,7 +284,7 @@ class PeerCall:
 
     async def response(self, status: int, *, timeout_s: float = 5.0) -> SipMessage:
         """The next response of that status; its tag and its Contact are the dialog's from now on."""
-        message = await self.peer.receive(status, timeout_s=timeout_s)
+        message = await self.peer.receive(status, call_id=self.invite["call-id"], timeout_s=timeout_s)
         if "tag=" in message["to"]:
             self.to_header = message["to"]
         if contact := re.search(r"<([^>]+)>", message["contact"]):

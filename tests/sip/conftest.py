@@ -161,3 +161,17 @@ async def assert_call_is_unhurt(scene: Scene, dialog: PeerDialog) -> None:
     assert "a=recvonly" in response.body
     assert sent_by_us(scene.peer, "INVITE") == [dialog.invite]
     assert not sent_by_us(scene.peer, "BYE")
+
+
+@pytest.fixture
+async def callee(scene: Scene) -> AsyncIterator[Callee]:
+    callee = Callee(scene)
+    yield callee
+    if scene.caller.endpoint.trunk_status("peer")["calls"]:
+        scene.peer.answer_by_itself("BYE")
+        await scene.caller.endpoint.stop()
+    assert scene.caller.endpoint.trunk_status("peer")["calls"] == 0
+
+
+def media_line(message: SipMessage) -> str:
+    return next(line for line in message.body.split("\r\n") if line.startswith("m="))

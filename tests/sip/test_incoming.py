@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 from peers.asterisk import Asterisk
-from peers.sip_peer import PeerCall, SipMessage, SipPeer, sdp
+from peers.sip_peer import PeerCall, SipPeer, sdp
 from peers.waiting import until
 
 from sdpserver.sdp import Direction
-from sdpserver.sip import IncomingInvite, SipCall, SipCallState, SipEventType, SrtpKeys
-from sdpserver.sip.sdes import Crypto, SrtpUse
+from sdpserver.sip import IncomingInvite, SipCall, SipCallState, SipEventType
 
-from .conftest import RTP_PORT, Callee, Events, Scene, local_audio, running_caller
+from .conftest import RTP_PORT, Callee, Events, Scene, local_audio, media_line, running_caller
 
 USER = "any"
 G729 = "a=rtpmap:18 G729/8000"
 CRYPTO = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" + "A" * 40
-
-
-@pytest.fixture
-async def callee(scene: Scene) -> AsyncIterator[Callee]:
-    callee = Callee(scene)
-    yield callee
-    if scene.caller.endpoint.trunk_status("peer")["calls"]:
-        scene.peer.answer_by_itself("BYE")
-        await scene.caller.endpoint.stop()
-    assert scene.caller.endpoint.trunk_status("peer")["calls"] == 0
-
-
-def media_line(message: SipMessage) -> str:
-    return next(line for line in message.body.split("\r\n") if line.startswith("m="))
 
 
 async def test_an_invite_is_told_rung_and_answered(callee: Callee) -> None:
@@ -331,74 +315,3 @@ async def test_asterisk_calls_and_hears_our_answer(asterisk: Asterisk) -> None:
                 await asyncio.to_thread(asterisk.hangup, channel)
             assert (await events.ended()).by_remote is not hangs_up
             await asyncio.to_thread(asterisk.wait_no_channels)
-
-
-async def test_a_peer_that_requires_reliable_responses_acknowledges_the_180(callee: Callee) -> None:
-    """RFC 3262."""
-    peer = callee.dial(headers="Require: 100rel", body=sdp(30000))
-    call, _, events = await callee.incoming()
-    call.ring()
-    ringing = await peer.response(180)
-    assert ringing["require"] == "100rel"
-    peer.request("PRACK", headers=f"RAck: {ringing['rseq']} 1 INVITE")
-    assert (await peer.response(200)).method == "PRACK"
-    call.answer(local_audio())
-    await peer.response(200)
-    peer.send("ACK", 1)
-    await events.next(SipEventType.ANSWERED)
-
-
-async def test_a_reliable_180_that_is_not_acknowledged_yet(callee: Callee) -> None:
-    peer = callee.dial(headers="Require: 100rel", body=sdp(30000))
-    call, _, events = await callee.incoming()
-    call.ring()
-    ringing = await peer.response(180)
-    call.answer(local_audio())
-    peer.request("PRACK", headers=f"RAck: {ringing['rseq']} 1 INVITE")
-    answers = [await peer.response(200), await peer.response(200)]
-    assert {answer.method for answer in answers} == {"PRACK", "INVITE"}
-    peer.send("ACK", 1)
-    await events.next(SipEventType.ANSWERED)
-
-
-@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
-async def test_a_session_timer_of_the_callers(callee: Callee, method: str) -> None:
-    """RFC 4028: the refresh is answered, and changes nothing."""
-    headers = "Supported: timer\nSession-Expires: 90;refresher=uac\nMin-SE: 90"
-    peer = callee.dial(headers=headers, body=(offer := sdp(30000)))
-    call, _, events = await callee.incoming()
-    call.answer(local_audio())
-    ok = await peer.answered()
-    assert ok["session-expires"].startswith("90;refresher=uac")
-    await events.next(SipEventType.ANSWERED)
-    peer.request(method, headers=headers, body=offer if method == "INVITE" else "")
-    assert (await peer.response(200))["session-expires"].startswith("90")
-    if method == "INVITE":
-        peer.ack()
-    call.hangup()
-    await events.ended()
-    callee.peer.respond(await callee.peer.receive("BYE"), 200)
-    assert events.types == [SipEventType.ANSWERED, SipEventType.ENDED]
-
-
-@pytest.mark.parametrize("srtp", ["optional", "required"])
-async def test_an_incoming_call_with_srtp(srtp: SrtpUse) -> None:
-    async with await SipPeer.open() as peer, running_caller(peer.host_port, srtp=srtp) as caller:
-        callee = Callee(Scene(caller, peer))
-        theirs = Crypto.new(1, "AEAD_AES_128_GCM")
-        for offered in (True, False):
-            dialog = callee.dial(body=sdp(30000, theirs.line, proto="RTP/SAVP") if offered else "")
-            call, _, events = await callee.incoming()
-            call.answer(replace(local_audio(), srtp=srtp))
-            ok = await dialog.response(200)
-            line = next(line for line in ok.body.split("\r\n") if " AEAD_AES_128_GCM " in line)
-            ours = Crypto.parse(line.removeprefix("a=crypto:"))
-            assert ours is not None
-            proto = media_line(ok).split()[2]
-            assert proto == ("RTP/SAVP" if offered or srtp == "required" else "RTP/AVP")
-            dialog.ack(body="" if offered else sdp(30000, theirs.line, proto=proto))
-            media = (await events.next(SipEventType.ANSWERED)).media
-            assert media is not None
-            assert media.srtp == SrtpKeys("AEAD_AES_128_GCM", ours.key, theirs.key)
-        peer.answer_by_itself("BYE")
-        await caller.endpoint.stop()

@@ -6,6 +6,7 @@ import re
 
 import pytest
 from peers.sip_peer import SipPeer, sdp
+from peers.waiting import until
 
 from sdpserver.sdp import Direction
 from sdpserver.sip import SipEventType
@@ -161,4 +162,16 @@ async def test_a_hostile_offer_in_a_call_gets_its_answer(scene: Scene, offer: st
     await scene.peer.receive(405)  # requests are answered in order
     assert [message for message in scene.peer.received if message.status >= 200 and message.method == "INVITE"]
     dialog.send("ACK", dialog.cseq - 1)
+    await assert_call_is_unhurt(scene, dialog)
+
+
+@pytest.mark.parametrize(
+    "proto", ["UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP", "RTP/SAVPF", "RTP/AVPF", "TCP/RTP/AVP", "X"]
+)
+@pytest.mark.parametrize("ip", ["127.0.0.1", "127.0.0.2"], ids=["the trunk", "a stranger"])
+async def test_an_offer_of_a_protocol_that_pjsip_cannot_set_up_is_refused(scene: Scene, ip: str, proto: str) -> None:
+    async with await SipPeer.open(ip) as other:
+        other.request("INVITE", "sip:5001@127.0.0.1", scene.caller.address, body=sdp(30000, proto=proto))
+        await until(lambda: any(m.status >= 400 for m in other.received), timeout_s=5, what="the refusal")
+    _, _, dialog = await scene.connect()
     await assert_call_is_unhurt(scene, dialog)
