@@ -241,7 +241,7 @@ class LocalFarEnd(FarEnd):
     # -- DTMF
 
     def send_dtmf(self, order: DtmfOrder) -> None:
-        """The other browser hears events, or tones; its client is told too, since browsers do not say what they hear."""
+        """Events or tones, and a word to its client, since browsers do not tell what they hear."""
         peer = self.peer
         if peer is None or peer.leg is None or self.state is not CallState.ANSWERED:
             raise Conflict("the other side has not answered", reason="call_not_answered")

@@ -157,6 +157,6 @@ async def test_a_client_that_is_gone_before_its_password_is_checked_is_not_regis
             reply = await bob.exchange("call", to="7003", sdp=await bob.client().offer())
             if reply["type"] != "error":
                 await bob.request("hangup", callId=reply["payload"]["callId"])
-            return reply["type"] == "error"
+            return bool(reply["type"] == "error")
 
         await until(is_offline, timeout_s=8, what="the DN to be offline")
