@@ -116,3 +116,5 @@ class BrowserSide:
         if self.leg is not None:
             self.leg.media.close()
         self.leg = None
+        self._on_event = lambda leg, event, detail: None
+        self._on_channel = lambda channel: None

@@ -14,7 +14,7 @@ from sdpserver.recording import RecordingFolder
 from sdpserver.sdp import NARROWBAND_HZ, WIDEBAND_CODECS, WIDEBAND_HZ
 
 from .far_end import BROWSER, FAR
-from .recorder import Emit, Recorder, RecordingListener
+from .recorder import Emit, Recorder, RecordingListener, tell_nobody
 
 
 @dataclass(slots=True, eq=False)
@@ -97,6 +97,11 @@ class CallAudio:
         return [leg for leg in self._legs().values() if leg is not None and not leg.closed]
 
     # -- the session's life
+
+    def forget(self) -> None:
+        """The session has ended; a file that becomes whole later does so untold."""
+        self._legs, self._emit = dict, tell_nobody
+        self.recorder.forget()
 
     def legs_changed(self) -> None:
         """A leg has been replaced, or is gone."""

@@ -120,6 +120,10 @@ class Recorded(Protocol):
         """Those whose peers hear that it is recorded."""
 
 
+def tell_nobody(type_: str, **data: object) -> None:
+    """An `Emit` that emits nothing."""
+
+
 class Recorder:
     """Of a call or a room: `noun`. `name`: how its files' names begin; `tone`: whether a recording begins with a beep
     unless its order says so."""
@@ -194,6 +198,10 @@ class Recorder:
         """There is nothing to record any more. Idempotent."""
         if self.recording is not None:
             self.recording.stop()
+
+    def forget(self) -> None:
+        """Nobody is told any more."""
+        self._emit = tell_nobody
 
     async def finished(self) -> None:
         """Until the recording is whole, or for `FINISH_S`."""

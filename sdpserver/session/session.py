@@ -221,6 +221,11 @@ class Session(Commands):
         self._final = {**final, "state": "closed", "timeline": self.events.timeline}
         self.events.close()
         self._closed.set()
+        # Nothing of the session refers back to it from here on, so that it goes with its last reference. Thousands of
+        # them would have the garbage collector hold up all requests for 300 ms.
+        self._dialling = self.transfer = None
+        self._states.forget()
+        self.audio.forget()
 
     @property
     def state(self) -> str:

@@ -98,6 +98,10 @@ class SessionStates:
         self._media = MediaState.NEW
         self._on_change = on_change
 
+    def forget(self) -> None:
+        """Nobody is told of changes any more."""
+        self._on_change = lambda before, now: None
+
     @property
     def session(self) -> SessionState:
         return self._session
