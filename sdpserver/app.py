@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import resource
 import signal
@@ -20,6 +19,7 @@ from .agents import Agents
 from .api.application import create
 from .api.listener import Listener, bind, tls_context
 from .config import Config
+from .heap import short_collections
 from .media import MediaPlane
 from .session import Sessions
 from .sip import SipEndpoint
@@ -102,12 +102,11 @@ async def _serve(config: Config) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _on_signal, number, signalled)
         try:
-            async with app.router.lifespan_context(app):
+            async with (
+                app.router.lifespan_context(app),
+                short_collections(lambda: app.state.sessions.stats["sessions_created"]),
+            ):
                 address = listening.getsockname()
-                # What is there by now stays: the collector need not look through it again and again, which would hold
-                # up all requests for 60 ms at a time.
-                gc.collect()
-                gc.freeze()
                 await listener.start(listening)
                 _greet(config, address[0], address[1])
                 await signalled.wait()
