@@ -53,7 +53,7 @@ class Ann:
     async def open(self, **options: Any) -> dict[str, Any]:
         """Load the page, again after a first time, and register."""
         await self.page.goto(f"{self.url}/health")
-        await self.page.add_script_tag(url=f"{self.url}/sdk/agent.js")
+        await self.page.evaluate("import('/sdk/agent.js').then(it => { Object.assign(window, it) })")
         reply: dict[str, Any] = await self.page.evaluate(START, options)
         return reply
 

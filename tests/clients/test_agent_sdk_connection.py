@@ -16,9 +16,10 @@ import pytest
 import pytest_asyncio
 from peers.chromium import own_page
 from peers.waiting import until
-from playwright.async_api import Browser, Page, WebSocketRoute
+from playwright.async_api import Browser, Page, Route, WebSocketRoute
 
-SCRIPT = (Path(__file__).parents[2] / "clients" / "js" / "src" / "agent.js").read_text()
+SOURCE = Path(__file__).parents[2] / "clients" / "js" / "src"
+LOAD = "import('/sdk/agent.js').then(it => { Object.assign(window, it) })"
 START = """options => {
   window.events = [];
   window.agent = new SdpServerAgent({url: "http://localhost", dn: "5001", password: "pw", iceServers: [], ...options});
@@ -72,11 +73,17 @@ def far_end() -> FarEnd:
     return FarEnd()
 
 
+async def _source(route: Route) -> None:
+    name = route.request.url.rpartition("/")[2]
+    await route.fulfill(content_type="text/javascript", body=(SOURCE / name).read_text())
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def page(chromium: Browser, far_end: FarEnd) -> AsyncIterator[Page]:
     async with own_page(chromium, "0") as found:
         await found.route_web_socket("ws://localhost/ws**", far_end.accept)
-        await found.add_script_tag(content=SCRIPT)
+        await found.route("http://localhost/sdk/*", _source)
+        await found.evaluate(LOAD)
         yield found
 
 
@@ -176,12 +183,12 @@ async def test_a_server_that_falls_silent_is_left(page: Page, far_end: FarEnd) -
 async def test_a_reload_keeps_the_token_and_another_agent_does_not_get_it(page: Page, far_end: FarEnd) -> None:
     await registered(page)
     await page.reload()
-    await page.add_script_tag(content=SCRIPT)
+    await page.evaluate(LOAD)
     await registered(page)
     assert far_end.payloads("register")[1]["resumeToken"] == "token1"
     assert await page.evaluate("sessionStorage.length") == 0, "a copy of the tab would have a copy of it"
     await page.reload()
-    await page.add_script_tag(content=SCRIPT)
+    await page.evaluate(LOAD)
     await registered(page, dn="5002")
     assert "resumeToken" not in far_end.payloads("register")[2]
 

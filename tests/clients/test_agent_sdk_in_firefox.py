@@ -18,7 +18,8 @@ from peers.server import ServerProcess, running
 from sdpserver.passwords import hash_password
 
 BOB_HZ = 700.0
-PAGE = """<!doctype html><meta charset="utf-8"><script src="SERVER/sdk/agent.js"></script><script>
+PAGE = """<!doctype html><meta charset="utf-8"><script type="module">
+import { SdpServerAgent } from "SERVER/sdk/agent.js";
 const post = async (path, body) => (await fetch(path, {method: "POST", body: JSON.stringify(body ?? null)})).json();
 
 // 1.5 s of it. An AudioContext does not run here, for want of a sound card.

@@ -164,10 +164,3 @@ export class AgentCall extends Emitter<CallEvents> {
   consult(to: string, options?: DialOptions): Promise<AgentCall>;
   restartIce(): Promise<void>;
 }
-
-declare global {
-  // eslint-disable-next-line no-var
-  var SdpServerAgent: typeof import("./agent.js").SdpServerAgent;
-  // eslint-disable-next-line no-var
-  var SdpServerAgentError: typeof import("./agent.js").SdpServerAgentError;
-}

@@ -1,6 +1,6 @@
-// The same classes as an ES module.
+// All of it as an ES module.
 import "./webrtc-sdp-client.js";
-import "./agent.js";
 
-export const { WebRTCSDPClient, SdpServerError, SdpServerAgent, AgentCall, SdpServerAgentError } = globalThis;
+export * from "./agent.js";
+export const { WebRTCSDPClient, SdpServerError } = globalThis;
 export default WebRTCSDPClient;
