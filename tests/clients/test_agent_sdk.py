@@ -320,6 +320,23 @@ async def test_a_reloaded_page_gets_its_call_back(ann: Ann) -> None:
     await ann.do("await call.hangup()")
 
 
+async def test_a_call_that_came_in_changes_its_path_and_outlives_a_reload(ann: Ann, bob: Agent) -> None:
+    calling = await bob.call("5001", frequency_hz=BOB_HZ)
+    await ann.until("incoming.length === 1")
+    await ann.do("window.call = incoming[0]; await call.answer(); await call.restartIce()")
+    await ann.until("call.pc.signalingState === 'stable'")
+    await ann.hears(BOB_HZ)
+    await ann.open()
+    await ann.until("events.some(([type]) => type === 'callResumed')")
+    found = await ann.do(
+        "window.call = agent.calls[0]; return [call.state, call.direction, call.from, call.displayName]"
+    )
+    assert found == ["answered", "inbound", "5002", "Bob"]
+    await ann.hears(BOB_HZ)
+    await calling.client.wait_tone(MICROPHONE_HZ)
+    await calling.hang_up()
+
+
 async def test_a_call_that_rings_rings_again_after_a_reload(ann: Ann, bob: Agent) -> None:
     calling = await bob.call("5001", frequency_hz=BOB_HZ)
     await ann.until("incoming.length === 1")
