@@ -6,6 +6,7 @@ Both sessions have one, each the other's peer. The caller's has the DN ring; the
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sdpserver.dtmf import DtmfMethod, DtmfOrder, Press
@@ -19,6 +20,7 @@ from sdpserver.webrtc import WebRtcLeg
 
 from .far_end import BROWSER, FAR, CallEnd, FarEnd, FarEndListener, send_tone
 from .inbound import Caller, FarEndParts, Ringer
+from .rooms import EVERYBODY, Rules
 from .routing import Destination
 from .states import CallState, check_transition
 
@@ -155,11 +157,19 @@ class LocalFarEnd(FarEnd):
         if self.peer is not None and self.peer.seat is not None:
             self.peer.seat_again()  # the room has both sides
         else:
-            super()._connect()
+            self.seat_again()
 
     def seat_again(self) -> None:
-        """A leg of the call has changed while it is in a room."""
+        """A leg of the call has changed, maybe while it is in a room."""
+        if self.seat is not None and self.peer is not None:
+            rules = self.seat.rules.get(FAR, Rules())
+            self.seat.rules[FAR] = replace(rules, hears=0 if self.peer.on_hold else EVERYBODY)
         super()._connect()
+
+    def _held_legs(self) -> set[str]:
+        """The other side's commands count in a room too."""
+        peer = self.peer
+        return {FAR} if peer is not None and (peer.holds or BROWSER in peer.muted) else set()
 
     def _connect_two(self) -> None:
         if self.leg is None:

@@ -8,7 +8,7 @@ import fractions
 import re
 import struct
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -80,6 +80,7 @@ class _Keypad:
         self._done: asyncio.Event = asyncio.Event()
         self._timestamp = 0
         self.clock_rate_hz = 8000
+        self.payload_types = EVENTS
 
     async def press(self, digit: str, duration_ms: int) -> None:
         event = "0123456789*#ABCD".index(digit)
@@ -96,7 +97,7 @@ class _Keypad:
             _, _, sequence, timestamp, ssrc = struct.unpack("!BBHII", data[:12])
             if marker:
                 self._timestamp = timestamp
-            kind = EVENTS[self.clock_rate_hz] | (0x80 if marker else 0)
+            kind = self.payload_types[self.clock_rate_hz] | (0x80 if marker else 0)
             header = struct.pack("!BBHII", 0x80, kind, sequence, self._timestamp, ssrc)
             duration = duration_ms * self.clock_rate_hz // 1000
             data = header + struct.pack("!BBH", event, (0x80 if end else 0) | 10, duration)
@@ -105,15 +106,21 @@ class _Keypad:
         await self._send(data)
 
 
-def offer_telephone_events(sdp: str) -> str:
-    """The same offer with telephone-event for both clock rates."""
+def event_types_of(sdp: str) -> dict[int, int]:
+    """The payload types of telephone-event by clock rate."""
+    formats = formats_of(sdp).items()
+    return {kind.clock_rate_hz: number for number, kind in formats if kind.name == TELEPHONE_EVENT}
+
+
+def with_telephone_events(sdp: str, payload_types: Mapping[int, int] = EVENTS) -> str:
+    """The same offer or answer with telephone-event for these clock rates."""
     lines = []
     for line in sdp.split("\r\n"):
         if line.startswith("m=audio"):
-            line += "".join(f" {payload_type}" for payload_type in EVENTS.values())
+            line += "".join(f" {payload_type}" for payload_type in payload_types.values())
         lines.append(line)
         if line.startswith("a=rtcp-mux"):
-            for rate, payload_type in EVENTS.items():
+            for rate, payload_type in payload_types.items():
                 lines.append(f"a=rtpmap:{payload_type} {TELEPHONE_EVENT}/{rate}")
     return "\r\n".join(lines)
 
@@ -184,7 +191,7 @@ class Client:
     async def offer(self) -> str:
         """A new local offer, with what aiortc lacks."""
         await self.pc.setLocalDescription(await self.pc.createOffer())
-        return offer_telephone_events(self.pc.localDescription.sdp)
+        return with_telephone_events(self.pc.localDescription.sdp)
 
     async def post_offer(self, body: dict[str, Any] | None = None, **call: Any) -> httpx.Response:
         """POST /webrtc/offer. `body` is laid over it, `call` is its member of that name."""
@@ -218,8 +225,11 @@ class Client:
         await self.pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
         await self.pc.setLocalDescription(await self.pc.createAnswer())
         self._tap()
-        sdp: str = self.pc.localDescription.sdp
-        return sdp
+        assert self._keypad is not None
+        rates = {8000, 48000} if "opus/48000" in self.pc.localDescription.sdp else {8000}
+        types = {rate: number for rate, number in event_types_of(offer).items() if rate in rates}
+        self._keypad.payload_types = types
+        return with_telephone_events(self.pc.localDescription.sdp, types)
 
     async def reoffer(self, direction: str) -> None:
         """Change the direction of the audio, by the token of the session."""
