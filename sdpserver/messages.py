@@ -185,6 +185,46 @@ class CallStatus(Response):
     status: str
 
 
+class WhichCall(Request):
+    """A call by its `callId`, or that which a DN talks on."""
+
+    callId: CallId | None = None
+    dn: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+
+
+class HangupRequest(WhichCall):
+    """POST /api/call/hangup."""
+
+    reason: Annotated[str, Meta(max_length=128)] | None = None
+
+
+class TransferRequest(WhichCall):
+    """POST /api/call/transfer: blind, `to` a number, or attended, to the far end of the call `consultCallId`."""
+
+    to: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+    consultCallId: CallId | None = None
+
+
+class MakeCallRequest(Request, rename={"from_": "from"}):
+    """POST /api/call/make: the DN `from` rings, and `to` is called when it answers."""
+
+    from_: Annotated[str, Meta(min_length=1, max_length=64)]
+    to: Annotated[str, Meta(min_length=1, max_length=256)]
+    autoAnswer: bool = False
+
+
+class DnList(Response):
+    """GET /api/dn/list: those of the configuration, and those that are registered upstream."""
+
+    dns: list[dict[str, Any]]
+
+
+class CallList(Response):
+    """GET /api/calls/active and /api/calls/dn/{dn}."""
+
+    calls: list[dict[str, Any]]
+
+
 class MuteRequest(Request):
     """POST /api/call/mute: what comes from `leg` is silence to all others."""
 

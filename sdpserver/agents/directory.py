@@ -11,13 +11,14 @@ from typing import Any
 import structlog
 
 from sdpserver.config import Config, Trunk
-from sdpserver.errors import Conflict, NotFound, SdpServerError, SipRefused
+from sdpserver.errors import BadRequest, Conflict, NotFound, SdpServerError, SipRefused
 from sdpserver.media import MediaPlane
 from sdpserver.messages import CallOptions
 from sdpserver.session import Session, Sessions
 from sdpserver.session.far_end import FarEnd
 from sdpserver.session.inbound import Caller, CreateFarEnd, FarEndParts
 from sdpserver.session.sip_far_end import SipFarEnd
+from sdpserver.session.third_party import OrderedFarEnd
 from sdpserver.sip import DnRegistration, IncomingInvite, SipCall, SipEndpoint
 
 from .auto_answer import wants_auto_answer
@@ -63,6 +64,34 @@ class Dn:
         for connection in self.connections.values():
             found.update({call_id: call.session for call_id, call in connection.calls.items()})
         return found
+
+    @property
+    def active_call(self) -> Session:
+        """The one that is meant when only the DN is named: that which is talked on, else the only one.
+
+        :raises Conflict: `no_call`, or `several_calls`: which one is meant cannot be told.
+        """
+        calls = list(self.calls.values())
+        talking = [call for call in calls if call.call_state == "answered" and not call.on_hold]
+        found = talking if len(talking) == 1 else calls
+        if len(found) != 1:
+            reason = "several_calls" if found else "no_call"
+            raise Conflict(f"{self.number} has {len(calls)} calls", reason=reason)
+        return found[0]
+
+    def describe(self) -> dict[str, Any]:
+        """An entry of GET /api/dn/list. `contact` is where it is registered."""
+        return {
+            "dn": self.number,
+            "displayName": self.display_name,
+            "status": self.status,
+            "contact": "upstream" if self.upstream else "local",
+            "genesysAgent": self.upstream,
+            "connections": len(self.connections),
+            "since": self.since.isoformat(timespec="milliseconds").replace("+00:00", "Z") if self.connections else None,
+            "calls": list(self.calls),
+            "skills": list(self.skills),
+        }
 
     @property
     def status(self) -> str:
@@ -281,6 +310,25 @@ class Agents:
             return
         assert isinstance(session.far_end, SipFarEnd)
         session.far_end.ring()
+
+    def make_call(self, number: str, to: str, *, auto_answer: bool) -> Session:
+        """Have a DN ring, and call `to` for it when it answers (RFC 3725).
+
+        :raises BadRequest: `bad_destination`.
+        :raises SipRefused: `number_not_found`, `unavailable`, `busy`. :raises Unavailable: the server is full.
+        """
+        dn = self.find(number)
+        options = CallOptions(to=to, from_=number, display_name=dn.display_name or None)
+        destination = self._sessions.resolve(options, {})
+        if destination.sound:
+            raise BadRequest("a sound cannot be called for somebody else", reason="bad_destination")
+
+        def create_far_end(session: Session, parts: FarEndParts) -> FarEnd:
+            return OrderedFarEnd(destination, session, options=options, parts=parts)
+
+        headers = (("Call-Info", "<sip:sdpserver>;answer-after=0"),) if auto_answer else ()
+        caller = Caller(number=to, headers=headers)
+        return self._ring(number, caller, create_far_end, destination.trunk)
 
     def _ring(self, number: str, caller: Caller, create_far_end: CreateFarEnd, trunk: Trunk | None = None) -> Session:
         """Have a DN ring at all of its connections.

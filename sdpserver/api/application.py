@@ -20,7 +20,7 @@ from sdpserver.config import Config
 from sdpserver.errors import Unavailable
 from sdpserver.messages import Health, Ready
 
-from . import call_routes, openapi, room_routes, trunk_routes, webrtc_routes, websocket
+from . import call_routes, dn_routes, openapi, room_routes, trunk_routes, webrtc_routes, websocket
 from .credentials import Credentials
 from .gate import Gate
 from .ice_servers import IceServers
@@ -66,6 +66,7 @@ def _routes() -> list[BaseRoute]:
         *webrtc_routes.ROUTES,
         *call_routes.ROUTES,
         *room_routes.ROUTES,
+        *dn_routes.ROUTES,
         *trunk_routes.ROUTES,
         *websocket.ROUTES,
     ]

@@ -27,7 +27,7 @@ class Principal:
             raise Forbidden(f"this credential lacks the scope {scope!r}", reason="scope_missing")
 
 
-ANONYMOUS = Principal(name=ANONYMOUS_NAME, scopes=frozenset({"session", "call"}))
+ANONYMOUS = Principal(name=ANONYMOUS_NAME, scopes=frozenset({"session", "call", "dn"}))
 """Everybody, while `[auth] mode = "none"`: then only this machine can connect."""
 
 

@@ -94,6 +94,46 @@ _ROUTES: tuple[tuple[str, str, str, Any, Any, tuple[int, ...]], ...] = (
         messages.CallStatus,
         (400, 401, 404, 409, *_BODY),
     ),
+    ("/api/dn/list", "get", "All DNs: who is there, and their calls", None, messages.DnList, (401,)),
+    ("/api/dn/{dn}", "get", "One DN", None, dict[str, Any], (401, 404)),
+    ("/api/calls/active", "get", "The live calls that the caller may see", None, messages.CallList, (401,)),
+    ("/api/calls/dn/{dn}", "get", "The live calls of a DN", None, messages.CallList, (401, 404)),
+    ("/api/calls/{call_id}", "get", "One live call", None, dict[str, Any], (401, 404, 409)),
+    (
+        "/api/call/make",
+        "post",
+        "Have a DN ring, and call a number for it when it answers",
+        messages.MakeCallRequest,
+        messages.CallStatus,
+        (400, 401, 404, *_BODY, 502, 503),
+    ),
+    (
+        "/api/call/hangup",
+        "post",
+        "End a call",
+        messages.HangupRequest,
+        messages.CallStatus,
+        (400, 401, 404, 409, *_BODY),
+    ),
+    *(
+        (
+            f"/api/call/{action}",
+            "post",
+            summary,
+            messages.WhichCall,
+            messages.CallStatus,
+            (400, 401, 404, 409, *_BODY),
+        )
+        for action, summary in (("hold", "Put a call on hold"), ("resume", "Take a call back from hold"))
+    ),
+    (
+        "/api/call/transfer",
+        "post",
+        "Transfer a call, blind or after a consultation",
+        messages.TransferRequest,
+        messages.CallStatus,
+        (400, 401, 404, 409, *_BODY),
+    ),
     ("/api/genesys/status", "get", "Every trunk: whether it answers, where it is", None, messages.TrunkList, (401,)),
     ("/api/rooms", "get", "Conferences", None, messages.RoomList, (401,)),
     ("/api/rooms/{room}", "get", "One conference: its members and who talks", None, dict[str, Any], (401, 404)),
@@ -187,7 +227,11 @@ def _operation(path: str, method: str, summary: str, request: Any, response: Any
         answers[str(status)] = {"description": _STATUS[status], "content": error}
     name = path.title().replace("/", "").replace("-", "")
     operation: dict[str, Any] = {
-        "operationId": method + name.replace("{Session_Id}", "ById").replace("{Room}", "ByName"),
+        "operationId": method
+        + name.replace("{Session_Id}", "ById")
+        .replace("{Room}", "ByName")
+        .replace("{Dn}", "ByNumber")
+        .replace("{Call_Id}", "ById"),
         "summary": summary,
         "responses": answers,
     }
@@ -198,6 +242,10 @@ def _operation(path: str, method: str, summary: str, request: Any, response: Any
         parameters.append({"name": "session_id", "in": "path", "required": True, "schema": _schema(messages.SessionId)})
     if "{room}" in path:
         parameters.append({"name": "room", "in": "path", "required": True, "schema": _schema(messages.RoomName)})
+    if "{dn}" in path:
+        parameters.append({"name": "dn", "in": "path", "required": True, "schema": {"type": "string", "maxLength": 64}})
+    if "{call_id}" in path:
+        parameters.append({"name": "call_id", "in": "path", "required": True, "schema": _schema(messages.CallId)})
     if path.endswith("/events"):
         parameters.append({"name": "Last-Event-ID", "in": "header", "schema": {"type": "integer", "minimum": 0}})
     if parameters:

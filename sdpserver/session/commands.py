@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from datetime import datetime
 from typing import Any
 
 from sdpserver._media import Sound
@@ -26,6 +27,9 @@ class Commands:
     """A session's, which is made of this and its life."""
 
     id: str
+    call_id: str
+    owner: str
+    created_at: datetime
     events: EventLog
     audio: CallAudio
     destination: Destination
@@ -63,6 +67,24 @@ class Commands:
     def answer_sdp(self) -> str:
         """Our SDP of the browser's leg."""
         return self._leg.answer if self._leg is not None else ""
+
+    def describe_call(self) -> dict[str, Any]:
+        """An entry of GET /api/calls/active."""
+        inbound = self.caller is not None
+        mine = self.owner.removeprefix("dn:") if self.owner.startswith("dn:") else None
+        remote = self.caller.number if self.caller is not None else self.destination.uri
+        return {
+            "callId": self.call_id,
+            "sessionId": self.id,
+            "dn": mine,
+            "direction": "inbound" if inbound else "outbound",
+            "from": remote if inbound else self.options.from_,
+            "to": mine if inbound else remote,
+            "state": self.call_state,
+            "since": self.created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "held": self.on_hold,
+            "muted": self.is_muted,
+        }
 
     def hold(self, held: bool) -> None:
         """Put the far end on hold, or take it back. Nothing if it is so already.

@@ -340,6 +340,10 @@ class Sessions:
             raise Conflict("the call has ended", reason="call_ended", session_id=session.id)
         return session
 
+    def calls(self) -> list[Session]:
+        """All that are live, oldest first."""
+        return [session for session in self._open.values() if not session.closed]
+
     def find_open(self, session_id: str, *, owner: str) -> Session:
         """One of the caller's sessions that is not closed.
 

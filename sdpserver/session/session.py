@@ -136,6 +136,7 @@ class Session(Commands):
         if self._far_end is None or self._group is None or self.closed:
             raise self._closed_error()
         leg = self.browser.answer(connection, sdp)
+        self._progress.dialled()  # nobody waits to hear by an HTTP error that it cannot be answered
         self._states.set(SessionState.OPEN)
         self._far_end.attach(leg)
         self._timers.set("setup", self._config.session.setup_timeout_s, lambda: self.close("setup_timeout"))
@@ -305,7 +306,7 @@ class Session(Commands):
         if isinstance(self._far_end, SipFarEnd):
             self._transfers.referred(self, self._far_end, refer)
 
-    def take_far_end(self, far_end: FarEnd) -> FarEnd:
+    def take_far_end(self, far_end: FarEnd, *, tell: bool = True) -> FarEnd:
         """Talk to another far end from now on; the one before is returned, and nothing is done to it."""
         before = self._far_end
         if before is None:
@@ -319,7 +320,8 @@ class Session(Commands):
         if far_end.on_hold:
             far_end.hold(False)
         self.audio.legs_changed()
-        self.events.emit("transfer", state="connected", remote=far_end.destination.uri, sipStatus=0)
+        if tell:
+            self.events.emit("transfer", state="connected", remote=far_end.destination.uri, sipStatus=0)
         return before
 
     async def wait_for_call(self, states: Collection[CallState]) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sdpserver.dtmf import Press
 from sdpserver.errors import SdpServerError
-from sdpserver.sip import Refer
 
+from .bystander import Bystander
 from .far_end import CallEnd, FarEnd
 from .inbound import FarEndParts
 from .local_far_end import LocalFarEnd
@@ -157,7 +156,7 @@ class _Promised(FarEnd):
         super().hangup(reason)
 
 
-class Exchanging(Transfer):
+class Exchanging(Bystander, Transfer):
     """A session calls somebody, and when that call is answered it takes the place of the one that it has.
 
     It is the new far end's listener until then. `asked_by`: whose REFER it is, who is told how it goes.
@@ -225,33 +224,3 @@ class Exchanging(Transfer):
 
     def call_ended(self, end: CallEnd) -> None:
         self.failed(end.reason, end.sip_status)
-
-    def call_media_changed(self, detail: dict[str, Any]) -> None:
-        pass
-
-    def call_held(self, held: bool) -> None:
-        pass
-
-    def call_transferring(self, status: int, reason: str, *, final: bool) -> None:
-        pass
-
-    def call_referred(self, refer: Refer) -> None:
-        pass
-
-    def call_replaced(self) -> None:
-        pass
-
-    def call_step(self, name: str) -> None:
-        pass
-
-    def call_pressed(self, press: Press) -> None:
-        pass
-
-    def room_event(self, type_: str, **data: Any) -> None:
-        pass
-
-    def room_talking(self, room: str | None, members: list[str]) -> None:
-        pass
-
-    def room_dissolved(self) -> None:
-        pass

@@ -1,0 +1,153 @@
+"""DNs and calls, for whoever controls agents from elsewhere: section 4 of the wire contract.
+
+With the scope `dn` a caller sees all DNs and controls their calls, with `supervise` all calls, and without either its
+own calls only.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from sdpserver.agents import Agents
+from sdpserver.errors import BadRequest, NotFound
+from sdpserver.messages import CallList, CallStatus, DnList, HangupRequest, MakeCallRequest, TransferRequest, WhichCall
+from sdpserver.session import Session
+
+from .credentials import Principal
+from .requests import body_of, principal_of, sessions_of
+from .responses import json_response
+
+DN_SCOPE, SUPERVISE = "dn", "supervise"
+
+
+def _agents(request: Request) -> Agents:
+    return cast(Agents, request.app.state.agents)
+
+
+def _may_see(principal: Principal, session: Session) -> bool:
+    if session.owner == principal.name or SUPERVISE in principal.scopes:
+        return True
+    return DN_SCOPE in principal.scopes and session.owner.startswith("dn:")
+
+
+def _call(request: Request, principal: Principal, which: WhichCall) -> Session:
+    """
+    :raises BadRequest: `missing_field`.
+    :raises NotFound: `call_not_found`, `dn_not_found`: also of what is somebody else's.
+    :raises Conflict: `call_ended`, `no_call`, `several_calls`.
+    """
+    if (which.callId is None) == (which.dn is None):
+        raise BadRequest("callId or dn must be there, and only one of them", reason="missing_field")
+    if which.dn is not None:
+        principal.require(DN_SCOPE)
+        return _agents(request).find(which.dn).active_call
+    return find_call(request, principal, which.callId or "")
+
+
+def find_call(request: Request, principal: Principal, call_id: str) -> Session:
+    """
+    :raises NotFound: `call_not_found`. :raises Conflict: `call_ended`.
+    """
+    session = sessions_of(request).find_call(call_id, owner=None)
+    if not _may_see(principal, session):
+        raise NotFound("no such call", reason="call_not_found")
+    return session
+
+
+async def list_dns(request: Request) -> Response:
+    """GET /api/dn/list."""
+    principal_of(request, DN_SCOPE)
+    return json_response(DnList(dns=[dn.describe() for dn in _agents(request).all]))
+
+
+async def describe_dn(request: Request) -> Response:
+    """GET /api/dn/{dn}."""
+    principal_of(request, DN_SCOPE)
+    return json_response(_agents(request).find(request.path_params["dn"]).describe())
+
+
+async def active_calls(request: Request) -> Response:
+    """GET /api/calls/active."""
+    principal = principal_of(request, "call")
+    calls = [call.describe_call() for call in sessions_of(request).calls() if _may_see(principal, call)]
+    return json_response(CallList(calls=calls))
+
+
+async def calls_of_dn(request: Request) -> Response:
+    """GET /api/calls/dn/{dn}."""
+    principal_of(request, DN_SCOPE)
+    dn = _agents(request).find(request.path_params["dn"])
+    return json_response(CallList(calls=[call.describe_call() for call in dn.calls.values()]))
+
+
+async def describe_call(request: Request) -> Response:
+    """GET /api/calls/{callId}."""
+    principal = principal_of(request, "call")
+    return json_response(find_call(request, principal, request.path_params["call_id"]).describe_call())
+
+
+async def make(request: Request) -> Response:
+    """POST /api/call/make."""
+    principal_of(request, DN_SCOPE)
+    message = await body_of(request, MakeCallRequest)
+    session = _agents(request).make_call(message.from_, message.to, auto_answer=message.autoAnswer)
+    return json_response(CallStatus(callId=session.call_id, status="ringing"))
+
+
+async def hangup(request: Request) -> Response:
+    """POST /api/call/hangup."""
+    principal = principal_of(request, "call")
+    message = await body_of(request, HangupRequest)
+    call = _call(request, principal, message)
+    call.close(message.reason or "normal_clearing")
+    return json_response(CallStatus(callId=call.call_id, status="ended"))
+
+
+async def hold(request: Request) -> Response:
+    """POST /api/call/hold."""
+    return await _hold(request, held=True)
+
+
+async def resume(request: Request) -> Response:
+    """POST /api/call/resume."""
+    return await _hold(request, held=False)
+
+
+async def _hold(request: Request, *, held: bool) -> Response:
+    principal = principal_of(request, "call")
+    call = _call(request, principal, await body_of(request, WhichCall))
+    call.hold(held)
+    return json_response(CallStatus(callId=call.call_id, status="held" if held else "resumed"))
+
+
+async def transfer(request: Request) -> Response:
+    """POST /api/call/transfer. How it ends is told by the call's events."""
+    principal = principal_of(request, "call")
+    message = await body_of(request, TransferRequest)
+    if (message.to is None) == (message.consultCallId is None):
+        raise BadRequest("to or consultCallId must be there, and only one of them", reason="missing_field")
+    call = _call(request, principal, message)
+    transfers = sessions_of(request).transfers
+    if message.to is not None:
+        transfers.send(call, message.to)
+    else:
+        transfers.connect(call, find_call(request, principal, message.consultCallId or ""))
+    return json_response(CallStatus(callId=call.call_id, status="transferred" if call.closed else "transferring"))
+
+
+ROUTES: list[BaseRoute] = [
+    Route("/api/dn/list", list_dns, methods=["GET"]),
+    Route("/api/dn/{dn}", describe_dn, methods=["GET"]),
+    Route("/api/calls/active", active_calls, methods=["GET"]),
+    Route("/api/calls/dn/{dn}", calls_of_dn, methods=["GET"]),
+    Route("/api/calls/{call_id}", describe_call, methods=["GET"]),
+    Route("/api/call/make", make, methods=["POST"]),
+    Route("/api/call/hangup", hangup, methods=["POST"]),
+    Route("/api/call/hold", hold, methods=["POST"]),
+    Route("/api/call/resume", resume, methods=["POST"]),
+    Route("/api/call/transfer", transfer, methods=["POST"]),
+]
