@@ -43,13 +43,21 @@ class Exchange:
         self.sent_sdp = ""
         self._origin = Origin(secrets.randbits(62))
         self._pending_offer = ""
+        self._places: tuple[str | None, ...] = (None,)
+        self._proto = ""
         self._log = log
 
     def offer(self, *, rekey: bool = False) -> str:
         """The SDP of our offer. With `rekey` its keys are new, otherwise those in use come first."""
         srtp = self.remote.srtp if self.remote is not None and not rekey else None
         cryptos = () if self.local.srtp == "off" else sdes.new_offer(in_use=srtp)
-        self.offered = Offered(codecs=self.local.codecs, direction=self.direction, cryptos=cryptos)
+        self.offered = Offered(
+            codecs=self.local.codecs,
+            direction=self.direction,
+            cryptos=cryptos,
+            places=self._places,
+            proto=self._proto,
+        )
         return self._describe(offer_body(self.local, self.offered))
 
     def answer(self, offer: str) -> str | None:
@@ -79,7 +87,10 @@ class Exchange:
     def settle(self) -> RemoteAudio | None:
         """Our answer has left: the leg that it makes, None without an answer."""
         pending, self.pending = self.pending, None
-        return pending.remote if pending is not None else None
+        if pending is None:
+            return None
+        self._places, self._proto = pending.places, pending.proto
+        return pending.remote
 
     def take_answer(self, sdp: str) -> bool:
         """True when the peer's answer is usable."""
@@ -91,6 +102,7 @@ class Exchange:
             self._log.warning("the peer's answer is refused", reason=exc.reason, error=str(exc))
             return False
         self.is_answer_refused = False
+        self._places, self._proto = self.offered.places, self.offered.proto or self._proto
         return True
 
     def take_own_offer(self, sdp: str) -> None:

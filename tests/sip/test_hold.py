@@ -15,7 +15,7 @@ from peers.sip_peer import PeerCall, PeerDialog, SipMessage, SipPeer, sdp
 
 from sdpserver.sdp import Direction
 from sdpserver.sip import SipCall, SipEventType, SrtpKeys
-from sdpserver.sip.sdes import Crypto
+from sdpserver.sip.sdes import Crypto, SrtpUse
 
 from .conftest import RTP_PORT, Callee, Events, Scene, local_audio, running_caller
 
@@ -228,3 +228,66 @@ async def test_asterisk_is_held_and_resumed(asterisk: Asterisk) -> None:
         call.hangup()
         await events.ended()
     await asyncio.to_thread(asterisk.wait_no_channels)
+
+
+VIDEO = "m=video 31002 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n"
+FAX = "m=image 31004 udptl t38\r\n"
+
+
+def with_more(audio: str) -> str:
+    """Video before the audio, fax after it."""
+    head, _, section = audio.partition("m=audio")
+    return f"{head}{VIDEO}m=audio{section}{FAX}"
+
+
+def media_lines(message: SipMessage) -> list[str]:
+    return [line for line in message.body.split("\r\n") if line.startswith("m=")]
+
+
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE", ""])
+async def test_streams_that_were_rejected_keep_their_places(scene: Scene, method: str) -> None:
+    """RFC 3264 section 8: whether they came with the first offer or later."""
+    if method:
+        peer, call, events = await Callee(scene).connect()
+        peer.request(method, body=with_more(sdp(30000)))
+        await peer.response(200)
+        if method == "INVITE":
+            peer.ack()
+    else:
+        peer, call, events = await Callee(scene).connect(with_more(sdp(30000)))
+    for direction in (SENDONLY, SENDRECV):
+        call.set_direction(direction)
+        invite = await scene.peer.receive("INVITE")
+        audio = f"m=audio {RTP_PORT} RTP/AVP 0 8 111 101 110"
+        assert media_lines(invite) == ["m=video 0 RTP/AVP 96", audio, "m=image 0 udptl t38"]
+        answer = with_more(sdp(30000, f"a={direction.reversed.value}")).replace("31002", "0").replace("31004", "0")
+        scene.peer.respond(invite, 200, body=answer)
+        await scene.peer.receive("ACK")
+        media = (await events.next(SipEventType.MEDIA_CHANGED)).media
+        assert media is not None
+        assert (media.direction, media.rtp_port) == (direction, 30000)
+    peer.request("INVITE")
+    assert media_lines(await peer.response(200))[0] == "m=video 0 RTP/AVP 96"
+
+
+@pytest.mark.parametrize("srtp", ["optional", "required"])
+@pytest.mark.parametrize("proto", ["RTP/AVP", "RTP/SAVP"])
+async def test_a_hold_keeps_to_the_protocol_in_use(srtp: SrtpUse, proto: str) -> None:
+    async with await SipPeer.open() as peer, running_caller(peer.host_port, srtp=srtp) as caller:
+        callee = Callee(Scene(caller, peer))
+        theirs = Crypto.new(1, "AEAD_AES_128_GCM")
+        dialog = callee.dial(body=sdp(30000, theirs.line, proto=proto))
+        call, _, events = await callee.incoming()
+        call.answer(replace(local_audio(), srtp=srtp))
+        await dialog.answered()
+        before = (await events.next(SipEventType.ANSWERED)).media
+        assert before is not None
+        call.set_direction(SENDONLY)
+        hold = await peer.receive("INVITE")
+        assert media_lines(hold)[0].split()[2] == proto
+        peer.respond(hold, 200, body=sdp(30000, theirs.line, "a=recvonly", proto=proto))
+        after = (await events.next(SipEventType.MEDIA_CHANGED)).media
+        assert after is not None
+        assert (after.srtp, after.direction) == (before.srtp, SENDONLY)
+        peer.answer_by_itself("BYE")
+        await caller.endpoint.stop()

@@ -8,6 +8,7 @@ import pytest
 
 from sdpserver.errors import BadRequest
 from sdpserver.sdp import Codec, Direction, OpusReceiver, audio_codecs, with_telephone_events
+from sdpserver.sip.media_section import parse
 from sdpserver.sip.offer_answer import (
     LocalAudio,
     Offered,
@@ -17,7 +18,6 @@ from sdpserver.sip.offer_answer import (
     answer_offer,
     negotiate,
     offer_body,
-    parse,
     read_own_offer,
 )
 
