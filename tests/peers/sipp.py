@@ -87,7 +87,18 @@ class Sipp:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def running(cls, scenario: Step, folder: Path, *, calls: int = 1) -> AsyncIterator[Self]:
+    async def running(
+        cls,
+        scenario: Step,
+        folder: Path,
+        *,
+        calls: int = 1,
+        ip: str = "127.0.0.1",
+        port: int | None = None,
+        to: str = "",
+        timeout_s: float = 30.0,
+    ) -> AsyncIterator[Self]:
+        """:param port: on `ip`, where nobody else is. `to`: `user@host:port`, where a caller's INVITE goes."""
         file = folder / "scenario.xml"
         file.write_text(
             '<?xml version="1.0" encoding="UTF-8"?>\n<scenario name="test">\n'
@@ -95,17 +106,27 @@ class Sipp:
             + f'<label id="{END}"/>\n</scenario>\n'
         )
         ports = claim_block()
+        port = port or ports[0]
+        user, _, remote = to.rpartition("@")
         process = await asyncio.create_subprocess_exec(
-            *("sipp", "-sf", str(file), "-i", "127.0.0.1", "-p", str(ports[0]), "-m", str(calls), "-nostdin"),
-            *("-timeout", "30", "-timeout_error", "-trace_err", "-error_file", str(folder / "errors.log")),
-            *("-cp", str(ports[1])),
+            *("sipp", "-sf", str(file), "-i", ip, "-p", str(port), "-m", str(calls), "-nostdin"),
+            *(
+                "-timeout",
+                f"{timeout_s:.0f}",
+                "-timeout_error",
+                "-trace_err",
+                "-error_file",
+                str(folder / "errors.log"),
+            ),
+            *("-cp", str(ports[1]), "-mp", str(ports[2])),
+            *(("-s", user, remote) if to else ()),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
             cwd=folder,
         )
         try:
-            yield cls(ports[0], process, folder)
+            yield cls(port, process, folder)
         finally:
             if process.returncode is None:
                 process.kill()
