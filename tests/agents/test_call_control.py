@@ -74,8 +74,10 @@ async def test_a_call_that_cannot_be_made_says_why(
         if reason == "bad_destination":
             assert found(response, 400)["reason"] == reason
             return
-        call = await ann.answer(await ann.incoming(), frequency_hz=ANN_HZ)
-        assert (await call.wait("callEnded"))["reason"] == reason
+        incoming = await ann.incoming()
+        sdp = await ann.client().answer_to(incoming["sdp"])
+        await ann.request("answer", callId=incoming["callId"], sdp=sdp)
+        assert (await ann.wait("callEnded", callId=incoming["callId"]))["reason"] == reason
 
 
 async def test_an_agent_that_does_not_answer_is_not_called_for(server: ServerProcess, http: httpx.AsyncClient) -> None:
