@@ -14,7 +14,7 @@ from .dialog import DECLINE, FORBIDDEN, NOT_ACCEPTABLE_HERE, DialogOwner, guarde
 from .events import SipEvent, SipEventType
 from .invite import IncomingInvite, read_invite
 from .offer_answer import LocalAudio, RemoteAudio
-from .reasons import ANSWERED_ELSEWHERE, CANCELLED, SIP_TIMEOUT, q850_cause, reason_for, reason_for_bye
+from .reasons import ANSWERED_ELSEWHERE, CANCELLED, NOT_ACCEPTABLE, SIP_TIMEOUT, q850_cause, reason_for, reason_for_bye
 from .transfer import Transferable
 
 RINGING, OK = 180, 200
@@ -107,9 +107,9 @@ class IncomingDialog(Transferable):
             self._exchange.local = local
         try:
             self.answer(request)
-        except pj.Error as exc:
-            self._log.error("the call cannot be answered", error=exc.info())
-            self.fail()
+        except pj.Error as exc:  # an offer that pjsip does not take after all, or that was taken back
+            self._log.warning("the call cannot be answered", error=exc.info())
+            self.end(NOT_ACCEPTABLE, NOT_ACCEPTABLE_HERE)
 
     def _refusal_status(self) -> int:
         if self._answered:
@@ -170,6 +170,10 @@ class Successor(IncomingDialog):
         self._is_accepted = True
         self._exchange.local = local
         self._exchange.direction = self._agreed_direction = predecessor.direction
+
+    def can_take(self, offer: str) -> bool:
+        """Whether we could answer this offer; "" asks for one of ours."""
+        return not offer or self._exchange.negotiate(offer) is not None
 
     @guarded
     def onCallSdpCreated(self, prm: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pjsua2 as pj
 
 from . import message
-from .dialog import FORBIDDEN, Dialog, guarded
+from .dialog import FORBIDDEN, NOT_ACCEPTABLE_HERE, Dialog, guarded
 from .events import SipEvent, SipEventType
 from .refer import SIPFRAG, SUBSCRIPTION_S, RefusedRefer, read_refer, sipfrag, wants_notifies
 
@@ -142,6 +142,8 @@ class Transferable(Dialog):
         if successor is None:
             prm.statusCode = FORBIDDEN
             self._log.warning("an INVITE with Replaces is refused", source=source)
+        elif not successor.can_take(message.sdp(prm.rdata.wholeMsg)):
+            prm.statusCode = NOT_ACCEPTABLE_HERE  # now, since pjsip answers 200 next and ends this call
         else:
             prm.newCall = successor
 

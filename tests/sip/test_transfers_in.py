@@ -221,9 +221,18 @@ async def test_a_call_is_replaced_twice(talk: Talk) -> None:
         fourth.respond(await fourth.receive("BYE"), 200)
 
 
-async def test_replaces_with_an_offer_that_we_cannot_take_leaves_the_call(talk: Talk) -> None:
+@pytest.mark.parametrize(
+    "offer",
+    [
+        sdp(33000, "a=rtpmap:18 G729/8000", formats="18"),
+        sdp(33000, "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" + "A" * 40, proto="RTP/SAVP"),
+        sdp(33000).replace("c=IN IP4 127.0.0.1", "c=IN IP4 pbx.example.com"),
+    ],
+    ids=["no codec", "SRTP", "host name"],
+)
+async def test_replaces_with_an_offer_that_we_cannot_take_leaves_the_call(talk: Talk, offer: str) -> None:
     async with await SipPeer.open() as third:
-        taker = await replace(talk, third, sdp(33000, "a=rtpmap:18 G729/8000", formats="18"))
+        taker = await replace(talk, third, offer)
         await taker.response(488)
         talk.dialog.request("OPTIONS")
         await talk.scene.peer.receive(200)
