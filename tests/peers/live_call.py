@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,11 @@ class LiveCall:
     @property
     def sip_address(self) -> tuple[str, int]:
         return ("127.0.0.1", self.server.sip_port)
+
+    async def is_heard(self) -> None:
+        """Until both hear each other."""
+        await self.client.wait_tone(PHONE_HZ)
+        await self.heard_since(time.monotonic(), at_least_s=0.3)
 
     async def heard_since(self, started_s: float, *, at_least_s: float = 0.2) -> tuple[Tone, Tone]:
         """Assert that both have heard each other without a gap over 60 ms from then until now."""
@@ -72,17 +78,24 @@ async def ask_options(peer: SipPeer, to: tuple[str, int], *, timeout_s: float = 
     return answer
 
 
-async def connect(server: ServerProcess, peer: SipPeer, phone: RtpPhone, client: Client) -> LiveCall:
-    """The page calls the phone, which answers; both speak."""
-    calling = asyncio.create_task(client.call("600", trunk="phone"))
+async def phone_answers(peer: SipPeer, phone: RtpPhone) -> PeerDialog:
+    """Take the call that comes to the peer; the phone speaks."""
     dialog = PeerDialog(peer, await peer.receive("INVITE"))
     port = re.search(r"^m=audio (\d+)", dialog.invite.body, re.MULTILINE)
     assert port is not None
     phone.talk(int(port[1]), PHONE_HZ)
     await dialog.answer(sdp(phone.port))
+    return dialog
+
+
+async def connect(server: ServerProcess, peer: SipPeer, phone: RtpPhone, client: Client) -> LiveCall:
+    """The page calls the phone, which answers; both speak."""
+    calling = asyncio.create_task(client.call("600", trunk="phone"))
+    dialog = await phone_answers(peer, phone)
     await calling
-    await client.wait_tone(PHONE_HZ)
-    return LiveCall(server, peer, phone, client, dialog)
+    call = LiveCall(server, peer, phone, client, dialog)
+    await call.is_heard()
+    return call
 
 
 @contextlib.asynccontextmanager
@@ -99,5 +112,9 @@ async def live_call(tables: Mapping[str, Any] | None = None) -> AsyncIterator[Li
                 yield call
                 await call.hang_up()
             await asyncio.to_thread(server.terminate)
+        except BaseException:
+            if server.process is not None:
+                sys.stderr.write(f"\n-- the server: status {server.process.poll()}\n{server.log[-8000:]}\n")
+            raise
         finally:
             server.close()
