@@ -117,11 +117,9 @@ class Transfers:
         if isinstance(first, LocalFarEnd) and isinstance(second, LocalFarEnd):
             _connect_locals(first, second)
         elif isinstance(second, LocalFarEnd) and second.peer is not None:
-            _session(second.peer).take_far_end(session.give_far_end())
-            second.release()
+            _hand_over(second, session)
         elif isinstance(first, LocalFarEnd) and first.peer is not None:
-            _session(first.peer).take_far_end(consultation.give_far_end())
-            first.release()
+            _hand_over(first, consultation)
         else:
             raise Conflict("these calls cannot be connected", reason="cannot_transfer", session_id=session.id)
         for done in (session, consultation):
@@ -178,6 +176,16 @@ def _session(far_end: FarEnd) -> Session:
 
     assert isinstance(far_end.listener, Session)
     return far_end.listener
+
+
+def _hand_over(local: LocalFarEnd, giving: Session) -> None:
+    """The browser behind `local` talks to the far end of `giving` from now on."""
+    peer = local.release()
+    if peer is None:
+        raise Conflict("one of the calls has ended", reason="call_ended")
+    _session(peer).take_far_end(giving.give_far_end())
+    if local.on_hold:
+        peer.listener.call_held(False)
 
 
 def _connect_locals(first: LocalFarEnd, second: LocalFarEnd) -> None:

@@ -65,9 +65,7 @@ async def test_a_call_is_made_for_an_agent(server: ServerProcess, http: httpx.As
         await mine.wait("callEnded")
 
 
-async def test_a_number_that_cannot_be_called_is_refused_at_once(
-    server: ServerProcess, http: httpx.AsyncClient
-) -> None:
+async def test_a_number_that_cannot_be_called_is_refused(server: ServerProcess, http: httpx.AsyncClient) -> None:
     async with registered(server, "7001") as ann:
         response = await http.post("/api/call/make", json={"from": "7001", "to": "nobody"})
         assert found(response, 400)["reason"] == "bad_destination"

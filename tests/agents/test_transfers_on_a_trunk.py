@@ -5,11 +5,15 @@ from __future__ import annotations
 from asyncio import to_thread
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
+from peers import audio
 from peers.agent import Agent
 from peers.asterisk import Asterisk, User, running_asterisk
 from peers.server import ServerProcess, running
+
+from .conftest import registered
 
 ANN, BOB, CEM = "1002", "1003", "5001"
 HZ = {ANN: 700.0, BOB: 1100.0, CEM: 1700.0}
@@ -108,4 +112,33 @@ async def test_the_pbx_sends_an_agent_on_by_refer(server: ServerProcess, pbx: As
         await call.client.wait_tone(440)
         (await call.client.listen(1.2)).check_tone(440)
         await call.hang_up()
+    await to_thread(pbx.wait_no_channels)
+
+
+async def test_an_attended_transfer_from_the_pbx_to_an_agent_of_this_server(
+    dns: list[dict[str, Any]], pbx: Asterisk
+) -> None:
+    tables = {
+        "dn": dns,
+        "trunks": [{"name": "pbx", "server": pbx.address, "username": CEM, "password": f"pw{CEM}"}],
+        "routes": [{"match": "^[0-9]+$", "trunk": "pbx"}],
+        "session": {"reattach_s": 1},
+    }
+    with running(ServerProcess(tables)) as server:
+        async with registered(server, "7001") as ann, registered(server, "7002") as bob:
+            first = await ann.call("601", frequency_hz=HZ[ANN])
+            await first.client.wait_tone(440)
+            second = await ann.call("7002", frequency_hz=HZ[ANN])
+            there = await bob.answer(await bob.incoming(), frequency_hz=HZ[BOB])
+            await there.client.wait_tone(HZ[ANN])
+            await first.order("transfer", consultCallId=second.call_id)
+            for call in (first, second):
+                assert (await call.wait("callEnded"))["reason"] == "transferred"
+            await there.client.wait_tone(440)
+            channel = (await to_thread(pbx.channels))[0]
+            recording = await to_thread(pbx.record, channel)
+            (await there.client.listen(1.2)).check_tone(440)
+            pcm, rate = await to_thread(recording.stop)
+            audio.check_tone(pcm, rate, HZ[BOB], min_duration_s=1.0)
+            await there.order("hangup")
     await to_thread(pbx.wait_no_channels)
