@@ -273,7 +273,7 @@ class PeerCall:
         """Send the INVITE."""
         text = peer.request(
             "INVITE",
-            f"sip:{user}@{to[0]}:{to[1]}",
+            f"sip:{user}@{f'[{to[0]}]' if ':' in to[0] else to[0]}:{to[1]}",
             to,
             from_=f"{from_};tag={secrets.token_hex(4)}",
             call_id=call_id,

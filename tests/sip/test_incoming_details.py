@@ -228,3 +228,19 @@ async def test_a_call_over_tcp() -> None:
         await events.ended()
         assert caller.endpoint.trunk_status("peer")["calls"] == 0
         await caller.endpoint.stop(timeout_s=0.1)
+
+
+async def test_a_call_over_ipv6() -> None:
+    async with await SipPeer.open("::1") as peer, running_caller(peer.host_port, sip={"bind": "::1"}) as caller:
+        taken: asyncio.Queue[SipCall] = asyncio.Queue()
+        caller.endpoint.on_incoming = lambda call, _: taken.put_nowait(call)
+        dialog = PeerCall.make(peer, "5001", ("::1", caller.endpoint.ports["udp"]), body=sdp(30000, ip="::1"))
+        call = await asyncio.wait_for(taken.get(), 5)
+        call.on_event = events = Events()
+        call.answer(local_audio(ip="::1"))
+        assert "c=IN IP6 ::1" in (await dialog.answered()).body
+        media = (await events.next(SipEventType.ANSWERED)).media
+        assert media is not None
+        assert (media.ip, media.rtp_port) == ("::1", 30000)
+        dialog.request("BYE")
+        assert (await events.ended()).by_remote is True

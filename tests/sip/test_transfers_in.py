@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
+from peers.asterisk import Asterisk
 from peers.sip_peer import PeerCall, PeerDialog, SipMessage, SipPeer, sdp
 
 from sdpserver.errors import BadRequest
 from sdpserver.sdp import Direction
 from sdpserver.sip import Refer, SipCall, SipEventType
 
-from .conftest import RTP_PORT, Callee, Events, Scene, assert_call_is_unhurt, local_audio, sent_by_us
+from .conftest import RTP_PORT, Callee, Events, Scene, assert_call_is_unhurt, local_audio, running_caller, sent_by_us
 
 
 @dataclass
@@ -269,3 +271,28 @@ async def test_a_call_that_rings_is_not_replaced(scene: Scene) -> None:
     call.answer(local_audio())
     await peer.answered()
     await events.next(SipEventType.ANSWERED)
+
+
+async def test_asterisk_refers_us_and_hears_how_it_went(asterisk: Asterisk) -> None:
+    user = asterisk.users["any"]
+    async with running_caller(asterisk.address, username=user.name, password=user.password) as caller:
+        taken: asyncio.Queue[SipCall] = asyncio.Queue()
+        caller.endpoint.on_incoming = lambda call, _: taken.put_nowait(call)
+        target = f"PJSIP/{user.name}/sip:5001@127.0.0.1:{caller.address[1]}"
+        transfer = f"Transfer PJSIP/sip:601@{asterisk.address}"
+        await asyncio.to_thread(asterisk.rx, f"channel originate {target} application {transfer}")
+        call = await asyncio.wait_for(taken.get(), 5)
+        call.on_event = events = Events()
+        call.answer(local_audio())
+        await events.next(SipEventType.ANSWERED)
+        refer = (await events.next(SipEventType.REFERRED)).refer
+        assert refer is not None
+        assert (refer.user, refer.uri) == ("601", f"sip:601@{asterisk.address}")
+        other, others = await caller.call(refer.user)
+        await others.next(SipEventType.ANSWERED)
+        call.answer_refer(200)
+        # Asterisk has no more to do in the call that it has handed on.
+        assert (await events.ended()).by_remote is True
+        other.hangup()
+        await others.ended()
+    await asyncio.to_thread(asterisk.wait_no_channels)
