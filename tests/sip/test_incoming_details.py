@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from peers.sip_peer import SipPeer, sdp
+from peers.sip_peer import PeerCall, SipPeer, sdp
 
 from sdpserver.sip import SipCall, SipEventType, SrtpKeys
 from sdpserver.sip.sdes import Crypto, SrtpUse
