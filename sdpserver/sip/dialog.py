@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import random
+import weakref
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -326,7 +327,9 @@ class Dialog(pj.Call):  # type: ignore[misc]
         """After the random delay by which two that collide get out of each other's way (RFC 3261 section 14.1)."""
         if not self._is_waiting:
             self._is_waiting = True
-            self._owner.later(random.uniform(*self.retry_delay_s), self._waited)
+            # A pjsua2 call that is kept beyond its end would take another's place in pjsip from it when it is deleted.
+            waited = weakref.WeakMethod(self._waited)
+            self._owner.later(random.uniform(*self.retry_delay_s), functools.partial(_call_if_alive, waited))
 
     def _waited(self) -> None:
         self._is_waiting = False
@@ -437,6 +440,11 @@ class Dialog(pj.Call):  # type: ignore[misc]
     def onCallRedirected(self, prm: Any) -> int:
         """pjsip follows no 3xx: its Contact may be anywhere."""
         return int(pj.PJSIP_REDIRECT_STOP)
+
+
+def _call_if_alive(method: weakref.WeakMethod[Callable[[], None]]) -> None:
+    if (found := method()) is not None:
+        found()
 
 
 def operation() -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from peers.sip_peer import PeerCall, PeerDialog, SipMessage, SipPeer, sdp
 from sdpserver.config import Config, Log, Sip, Trunk
 from sdpserver.sdp import audio_codecs, with_telephone_events
 from sdpserver.sip import IncomingInvite, LocalAudio, SipCall, SipEndpoint, SipEvent, SipEventType
+from sdpserver.sip.dialog import Dialog
 
 RTP_PORT = 40000
 """Nobody listens there: these tests look at signalling."""
@@ -88,6 +90,9 @@ async def running_caller(
         yield Caller(endpoint, config.trunks[0])
     finally:
         await endpoint.stop()
+    # One that only the garbage collector would find is deleted on some thread, at some time, with another call in its
+    # place in pjsip.
+    assert not [found for found in gc.get_objects() if isinstance(found, Dialog)]
 
 
 class Scene:
