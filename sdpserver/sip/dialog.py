@@ -327,9 +327,14 @@ class Dialog(pj.Call):  # type: ignore[misc]
         """After the random delay by which two that collide get out of each other's way (RFC 3261 section 14.1)."""
         if not self._is_waiting:
             self._is_waiting = True
-            # A pjsua2 call that is kept beyond its end would take another's place in pjsip from it when it is deleted.
-            waited = weakref.WeakMethod(self._waited)
-            self._owner.later(random.uniform(*self.retry_delay_s), functools.partial(_call_if_alive, waited))
+            self.later(random.uniform(*self.retry_delay_s), self._waited)
+
+    def later(self, delay_s: float, method: Callable[..., None], *args: object) -> None:
+        """Call a method of this object after that time, if it is still there.
+
+        A pjsua2 call that is kept beyond its end would take another's place in pjsip from it when it is deleted.
+        """
+        self._owner.later(delay_s, functools.partial(_call_if_alive, weakref.WeakMethod(method), *args))
 
     def _waited(self) -> None:
         self._is_waiting = False
@@ -442,9 +447,9 @@ class Dialog(pj.Call):  # type: ignore[misc]
         return int(pj.PJSIP_REDIRECT_STOP)
 
 
-def _call_if_alive(method: weakref.WeakMethod[Callable[[], None]]) -> None:
+def _call_if_alive(method: weakref.WeakMethod[Callable[..., None]], *args: object) -> None:
     if (found := method()) is not None:
-        found()
+        found(*args)
 
 
 def operation() -> Any:

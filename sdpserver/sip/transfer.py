@@ -26,6 +26,7 @@ class Transferable(Dialog):
     _is_referring = False
     _is_referred = False
     _tells_referrer = False
+    _refers = 0
     _is_replaced = False
 
     # -- ours
@@ -102,6 +103,8 @@ class Transferable(Dialog):
             respond(exc.status)
             return
         self._is_referred = True
+        self._refers += 1
+        self.later(SUBSCRIPTION_S, self._expire, self._refers)
         self._tells_referrer = wants_notifies(text)
         if self._tells_referrer:
             respond(ACCEPTED)
@@ -115,6 +118,11 @@ class Transferable(Dialog):
         if self._is_referred and not self._ended:
             self._is_referred = status < 200
             self._notify(status, phrase)
+
+    def _expire(self, refer: int) -> None:
+        """What was said to last so long is over then, whatever has become of it."""
+        if refer == self._refers:
+            self.answer_refer(408, "")
 
     def _notify(self, status: int, phrase: str) -> None:
         if self._ended or not self._tells_referrer:

@@ -13,7 +13,7 @@ from peers.sip_peer import PeerCall, PeerDialog, SipMessage, SipPeer, sdp
 
 from sdpserver.errors import BadRequest
 from sdpserver.sdp import Direction
-from sdpserver.sip import Refer, SipCall, SipEventType
+from sdpserver.sip import Refer, SipCall, SipEventType, transfer
 
 from .conftest import RTP_PORT, Callee, Events, Scene, assert_call_is_unhurt, local_audio, running_caller, sent_by_us
 
@@ -296,3 +296,15 @@ async def test_asterisk_refers_us_and_hears_how_it_went(asterisk: Asterisk) -> N
         other.hangup()
         await others.ended()
     await asyncio.to_thread(asterisk.wait_no_channels)
+
+
+async def test_a_refer_that_nobody_answers_expires(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "SUBSCRIPTION_S", 1)
+    call, events, dialog = await scene.connect()
+    talk = Talk(scene, dialog, call, events)
+    for _ in range(2):
+        talk.refer(f"<sip:900@{scene.peer.host_port}>")
+        await scene.peer.receive(202)
+        await talk.referred()
+        assert await talk.notified() == ("SIP/2.0 100 Trying", "active")
+        assert await talk.notified() == ("SIP/2.0 408 Request Timeout", "terminated")
