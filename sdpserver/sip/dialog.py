@@ -272,7 +272,12 @@ class Dialog(pj.Call):  # type: ignore[misc]
                 self._on_sent(is_server, event.src.tdata.wholeMsg)
             elif transaction.statusCode == 408 and self._is_unanswered(is_server):
                 # pjsip sends its BYE now, and would wait as long for the answer to that.
-                self._owner.soon(functools.partial(self.end, SIP_TIMEOUT))
+                self._end_as_gone()
+
+    def _end_as_gone(self) -> None:
+        """The peer has no such call. pjsip sends its BYE now, whose answer may come before `end` does."""
+        self._reason = self._reason or SIP_TIMEOUT
+        self._owner.soon(functools.partial(self.end, SIP_TIMEOUT))
 
     def _is_unanswered(self, is_server: bool) -> bool:
         """Whether a transaction that ran into its time limit ends the call."""
@@ -346,7 +351,7 @@ class Dialog(pj.Call):  # type: ignore[misc]
             return
         self._reinviting = False
         if status in GONE:
-            self._owner.soon(functools.partial(self.end, SIP_TIMEOUT))
+            self._end_as_gone()
             return
         if status == REQUEST_PENDING and self._is_direction_due:
             self._try_again()

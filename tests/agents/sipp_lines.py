@@ -15,6 +15,7 @@ from peers.aiortc_client import Client
 from peers.ports import claim_block, release_block
 from peers.server import ServerProcess, Usage, running
 from peers.sipp import Sipp, Step
+from peers.sipp_calls import CALLEE, Party, called, talk
 from peers.waiting import wait_until
 
 from sdpserver.passwords import hash_password
@@ -42,15 +43,24 @@ class Lines:
 
     def check_idle(self, timeout_s: float = 3.0) -> None:
         """No session, no call on any trunk, no port of a leg."""
-        wait_until(lambda: not self.server.open_sessions(), timeout_s=timeout_s, what="the sessions to be closed")
+        wait_until(lambda: not self.sessions(), timeout_s=timeout_s, what="the sessions to be closed")
         wait_until(lambda: self.calls() == 0, timeout_s=timeout_s, what="the trunks' calls to end")
         wait_until(lambda: self.server.usage().udp == self.idle.udp, timeout_s=timeout_s, what="the legs' ports")
         self.server.check_log()
 
+    def sessions(self) -> list[dict[str, Any]]:
+        """Those of pages and of agents."""
+        found: list[dict[str, Any]] = self._get("/api/calls/active")["calls"]
+        return found
+
     def calls(self) -> int:
         """On all trunks."""
-        answer = httpx.get(f"{self.server.url}/api/genesys/status", timeout=5, trust_env=False).raise_for_status()
-        return sum(trunk["calls"] for trunk in answer.json()["trunks"])
+        return sum(trunk["calls"] for trunk in self._get("/api/genesys/status")["trunks"])
+
+    def _get(self, path: str) -> dict[str, Any]:
+        answer = httpx.get(self.server.url + path, timeout=5, trust_env=False).raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,10 @@ class Line:
     def host_port(self) -> str:
         return f"{self.ip}:{self.port}"
 
+    @property
+    def _ports(self) -> tuple[int, int, int]:
+        return self.port, self.port + 2, self.port + 100 + self.number
+
     def user(self, extension: int = 0) -> str:
         """A number that the routes send to this trunk."""
         return f"{self.number:02d}{extension:03d}"
@@ -83,7 +97,7 @@ class Line:
     async def callee(self, scenario: Step, *, calls: int = 1, timeout_s: float = 30.0) -> AsyncIterator[Sipp]:
         """A PBX that is called."""
         async with Sipp.running(
-            scenario, self.folder, calls=calls, ip=self.ip, port=self.port, timeout_s=timeout_s
+            scenario, self.folder, calls=calls, ip=self.ip, ports=self._ports, timeout_s=timeout_s
         ) as sipp:
             wait_until(self._is_listening, timeout_s=5, what="SIPp to listen")
             yield sipp
@@ -96,7 +110,9 @@ class Line:
     async def caller(self, scenario: Step, *, timeout_s: float = 30.0) -> AsyncIterator[Sipp]:
         """A PBX that calls the line's DN."""
         to = f"{self.dn}@127.0.0.1:{self.server.sip_port}"
-        async with Sipp.running(scenario, self.folder, ip=self.ip, port=self.port, to=to, timeout_s=timeout_s) as sipp:
+        async with Sipp.running(
+            scenario, self.folder, ip=self.ip, ports=self._ports, to=to, timeout_s=timeout_s
+        ) as sipp:
             yield sipp
 
     @contextlib.asynccontextmanager
@@ -123,6 +139,16 @@ class Line:
             agent = await stack.enter_async_context(self.agent())
             sipp = await stack.enter_async_context(self.caller(scenario, **options))
             yield agent, await agent.incoming(), sipp
+
+    @contextlib.asynccontextmanager
+    async def up(self, party: Party, rest: Step, **options: Any) -> AsyncIterator[tuple[AgentCall, Sipp]]:
+        """A call that is up, which the agent made (`CALLEE`) or took (`CALLER`); the scenario goes on by `rest`."""
+        if party is CALLEE:
+            async with self.talking(talk() + rest, **options) as (call, sipp):
+                yield call, sipp
+        else:
+            async with self.called(called() + rest, **options) as (agent, incoming, sipp):
+                yield await agent.answer(incoming, codec="PCMU"), sipp
 
     async def dial(self, **call: Any) -> httpx.Response:
         """A page calls the PBX, and waits for its answer."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -94,19 +94,22 @@ class Sipp:
         *,
         calls: int = 1,
         ip: str = "127.0.0.1",
-        port: int | None = None,
+        ports: Sequence[int] = (),
         to: str = "",
         timeout_s: float = 30.0,
     ) -> AsyncIterator[Self]:
-        """:param port: on `ip`, where nobody else is. `to`: `user@host:port`, where a caller's INVITE goes."""
+        """
+        :param ports: for SIP and RTP on `ip`, and for SIPp's control; none: SIPp gets some of its own.
+        :param to: `user@host:port`, where a caller's INVITE goes.
+        """
         file = folder / "scenario.xml"
         file.write_text(
             '<?xml version="1.0" encoding="UTF-8"?>\n<scenario name="test">\n'
             + scenario.xml
             + f'<label id="{END}"/>\n</scenario>\n'
         )
-        ports = claim_block()
-        port = port or ports[0]
+        block = range(0) if ports else claim_block()
+        port, media_port, control_port = ports or block[:3]
         user, _, remote = to.rpartition("@")
         process = await asyncio.create_subprocess_exec(
             *("sipp", "-sf", str(file), "-i", ip, "-p", str(port), "-m", str(calls), "-nostdin"),
@@ -118,7 +121,7 @@ class Sipp:
                 "-error_file",
                 str(folder / "errors.log"),
             ),
-            *("-cp", str(ports[1]), "-mp", str(ports[2])),
+            *("-cp", str(control_port), "-mp", str(media_port)),
             *(("-s", user, remote) if to else ()),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
@@ -131,7 +134,7 @@ class Sipp:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-            release_block(ports)
+            release_block(block)
 
     async def finished(self, *, timeout_s: float = 20.0) -> None:
         """The scenario has gone as it says."""

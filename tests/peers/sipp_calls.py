@@ -64,13 +64,15 @@ def label(name: str) -> Step:
     return Step(f'<label id="{name}"/>\n')
 
 
-def unless_called(user: str, to: str) -> Step:
-    """Wait for an INVITE; go to this label if it is to another user."""
-    actions = f'<ereg regexp="^INVITE sip:{user}@" search_in="msg" assign_to="is_{user}"/>'
-    return Step(
-        receive("INVITE", *_INVITE).xml.replace("<action>", f"<action>{actions}")
-        + f'<nop test="is_{user}" next="called_{user}"/>\n<nop next="{to}"/>\n<label id="called_{user}"/>\n'
-    )
+def divert(user: str, to: str) -> Step:
+    """Wait for an INVITE; one to this user goes on at that label."""
+    action = f'<action><ereg regexp="^INVITE sip:{user}@" search_in="msg" assign_to="is_{to}"/>'
+    return Step(receive("INVITE", *_INVITE).xml.replace("<action>", action) + f'<nop test="is_{to}" next="{to}"/>\n')
+
+
+def end() -> Step:
+    """The scenario is over for this call."""
+    return Step(f'<nop next="{END}"/>\n')
 
 
 def send(lines: str, headers: str = "", body: str = "") -> Step:
@@ -148,7 +150,13 @@ SECOND_CALLER = replace(CALLER, call_id="2///[call_id]")
 """Another dialog of the same scenario, by SIPp's convention for Call-IDs."""
 
 _INVITE = (("From", "remote", ".*"), ("To", "local", ".*"), _TARGET, ("Via", "via", ".*"), ("CSeq", "cseq", ".*"))
+_KEPT = ("Via", "From", "To", "CSeq")
 _PROVISIONAL = receive(100, optional=True) + receive(180, optional=True)
+
+
+def called() -> Step:
+    """The caller's call is answered."""
+    return CALLER.invite(body=sdp()) + answered() + CALLER.ack()
 
 
 def invited(*headers: tuple[str, str, str], user: str = "", password: str = "") -> Step:
@@ -186,6 +194,16 @@ def refuse(status: str, headers: str = "") -> Step:
     return reply(status, headers) + receive("ACK")
 
 
+def keep(method: str) -> Step:
+    """Wait for a request in the dialog, which `answer_kept` answers whatever has come since."""
+    return receive(method, *((name, f"kept_{name.replace('-', '_')}", ".*") for name in _KEPT))
+
+
+def answer_kept(status: str, body: str = "") -> Step:
+    kept = "\n".join(f"{name}: [$kept_{name.replace('-', '_')}]" for name in _KEPT)
+    return send(f"SIP/2.0 {status}\n{kept}\nCall-ID: [call_id]\n{_CONTACT}", "", body)
+
+
 def talk() -> Step:
     """Our INVITE is answered."""
     return invited() + reply("180 Ringing") + reply("200 OK", body=sdp()) + receive("ACK")
@@ -214,3 +232,26 @@ def hung_up() -> Step:
 def signalled() -> Step:
     """An INFO of ours tells the scenario to go on."""
     return receive("INFO") + accept()
+
+
+def pressed(party: Party, digit: int) -> Step:
+    """An INFO by which the scenario says that it has come so far."""
+    key = f"Signal={digit}\nDuration=160\n"
+    return party.request("INFO", "Content-Type: application/dtmf-relay", key) + receive(200)
+
+
+def notify(party: Party, status: str, *, final: bool) -> Step:
+    """How far the call is that our REFER asked for."""
+    state = "terminated;reason=noresource" if final else "active;expires=60"
+    headers = f"Event: refer\nSubscription-State: {state}\nContent-Type: message/sipfrag;version=2.0"
+    return party.request("NOTIFY", headers, f"SIP/2.0 {status}\n") + receive(200)
+
+
+def notified(status: str, *, final: bool) -> Step:
+    """Our NOTIFY about the call that a REFER asked for."""
+    state = "terminated" if final else "active"
+    subscription = ("Subscription-State", f"state_{status}", f"^ *{state}")
+    step = receive("NOTIFY", ("Event", f"event_{status}", "^ *refer"), subscription)
+    body = f'<ereg regexp="SIP/2.0 {status} " search_in="body" check_it="true" assign_to="body_{status}"/>'
+    named = step.xml.replace("<action>", f"<action>{body}").replace('variables="', f'variables="body_{status},')
+    return Step(named) + accept()
