@@ -55,6 +55,14 @@ _ROUTES: tuple[tuple[str, str, str, Any, Any, tuple[int, ...]], ...] = (
     ("/webrtc/sessions", "get", "The caller's open sessions", None, messages.SessionList, (401,)),
     ("/webrtc/sessions/{session_id}", "get", "One session: state, media, timeline", None, dict[str, Any], (401, 404)),
     (
+        "/webrtc/sessions/{session_id}/verdict",
+        "get",
+        "Why a session has no audio: one sentence and its evidence",
+        None,
+        dict[str, Any],
+        (401, 404),
+    ),
+    (
         "/webrtc/sessions/{session_id}/events",
         "get",
         "One session's events, as they happen",

@@ -23,6 +23,7 @@ from sdpserver.messages import (
     OfferRequest,
     SessionList,
 )
+from sdpserver.session.verdict import judge
 
 from .credentials import ANONYMOUS, Principal
 from .failures import ClientDisconnected
@@ -122,6 +123,13 @@ async def describe_session(request: Request) -> Response:
     return json_response(sessions_of(request).describe_one(request.path_params["session_id"], owner=principal.name))
 
 
+async def session_verdict(request: Request) -> Response:
+    """GET /webrtc/sessions/{id}/verdict."""
+    principal = principal_of(request)
+    session = sessions_of(request).describe_one(request.path_params["session_id"], owner=principal.name)
+    return json_response(judge(session).as_json())
+
+
 async def session_events(request: Request) -> Response:
     """GET /webrtc/sessions/{id}/events."""
     principal = principal_of(request)
@@ -136,5 +144,6 @@ ROUTES: list[BaseRoute] = [
     Route("/iceservers", ice_servers, methods=["GET"]),
     Route("/webrtc/sessions", list_sessions, methods=["GET"]),
     Route("/webrtc/sessions/{session_id}", describe_session, methods=["GET"]),
+    Route("/webrtc/sessions/{session_id}/verdict", session_verdict, methods=["GET"]),
     Route("/webrtc/sessions/{session_id}/events", session_events, methods=["GET"]),
 ]
