@@ -196,7 +196,7 @@ def _sip_media(session: Mapping[str, Any]) -> Verdict | None:
     if media["dropped_source"]:
         return _bad(
             "rtp_from_elsewhere",
-            f"{media['dropped_source']} RTP packets came from elsewhere than {remote}, the address in the SIP peer's SDP; "
+            f"{media['dropped_source']} RTP packets came, but none from {remote}, the address in the SIP peer's SDP; "
             'a peer behind NAT needs rtp_learning = "first_packet" on its trunk.',
             dropped_source=media["dropped_source"],
             sdp_address=remote,

@@ -26,14 +26,14 @@ GOOD: dict[str, Any] = {
         "dtls": {"state": "connected", "flights_resent": 0, "error": ""},
         "direction": "sendrecv",
         "codecs": ["0 PCMU/8000"],
-        "media": MEDIA,
+        "media": dict(MEDIA),
     },
     "sip": {
         "remote": "198.51.100.1 4002",
         "direction": "sendrecv",
         "on_hold": False,
         "codecs": ["0 PCMU/8000"],
-        "media": MEDIA,
+        "media": dict(MEDIA),
     },
     "timeline": {"offer": 0.0, "answer": 1.0, "ice": 20.0, "dtls": 60.0, "answered": 500.0},
 }
