@@ -175,8 +175,9 @@ class Records(Section, frozen=True):
 
 
 class Session(Section, frozen=True):
-    """`ws_idle_s`: how long a client of /ws may say nothing, not even `ping`."""
+    """`ring_timeout_s`: of calls from trunks to a DN. `ws_idle_s`: how long a client of /ws may say nothing."""
 
+    ring_timeout_s: float = 60
     reattach_s: float = 30
     ws_idle_s: float = 60
     resume_s: float = 0.8

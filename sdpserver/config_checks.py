@@ -409,6 +409,7 @@ _AT_LEAST: Mapping[str, Callable[[Any], bool]] = {
 
 def _session(config: Config) -> Iterator[Finding]:
     for key, form in {
+        "ring_timeout_s": "more than 0",
         "reattach_s": "0 or more",
         "ws_idle_s": "more than 0",
         "setup_timeout_s": "more than 0",

@@ -347,7 +347,7 @@ class Agents:
             owner=dn.owner,
             caller=caller,
             create_far_end=create_far_end,
-            options=CallOptions(),
+            options=CallOptions(ring_timeout_s=self._config.session.ring_timeout_s),
             trunk=trunk,
             resume_s=self._config.session.reattach_s,
         )

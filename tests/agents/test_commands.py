@@ -160,7 +160,7 @@ async def conference(server: ServerProcess) -> Any:
         assert reply["type"] == "conference"
         assert reply["payload"]["callIds"] == [first.call_id, second.call_id]
         yield ann, first, second, bobs, cems
-    await until(lambda: server.open_sessions() == [], timeout_s=5, what="all sessions to be closed")
+    await until(lambda: server.calls() == [], timeout_s=5, what="all sessions to be closed")
 
 
 async def test_each_of_a_conference_hears_the_two_others_and_not_himself(server: ServerProcess) -> None:

@@ -34,7 +34,7 @@ def musical(dns: list[dict[str, Any]], asterisk: Asterisk) -> Iterator[ServerPro
 async def ann(musical: ServerProcess) -> AsyncIterator[Agent]:
     async with registered(musical, "7001") as agent:
         yield agent
-    await until(lambda: musical.open_sessions() == [], timeout_s=5, what="all sessions to be closed")
+    await until(lambda: musical.calls() == [], timeout_s=5, what="all sessions to be closed")
 
 
 @pytest.fixture

@@ -231,7 +231,7 @@ async def test_a_call_that_cannot_be_made_leaves_nothing(
 ) -> None:
     sdp = await agent.client().offer()
     assert reason_of(await agent.exchange("call", **({"sdp": sdp} | payload))) == ("error", code, reason)
-    assert server.open_sessions() == []
+    assert server.calls() == []
 
 
 async def test_all_that_a_call_may_say_is_taken(server: ServerProcess) -> None:

@@ -28,7 +28,7 @@ async def call_between(server: ServerProcess) -> AsyncIterator[tuple[AgentCall, 
         await calling.client.wait_tone(BOB_HZ)
         await answered.client.wait_tone(ANN_HZ)
         yield calling, answered
-    await until(lambda: server.open_sessions() == [], timeout_s=REATTACH_S + 4, what="all sessions to be closed")
+    await until(lambda: server.calls() == [], timeout_s=REATTACH_S + 4, what="all sessions to be closed")
 
 
 async def test_audio_goes_on_without_a_gap_and_the_calls_are_taken_back(server: ServerProcess) -> None:
@@ -207,4 +207,4 @@ async def test_an_unregistered_clients_calls_end_with_its_socket(server: ServerP
         call = await agent.call("echo")
         await agent.drop()
         await call.client.wait_closed(2)
-    await until(lambda: server.open_sessions() == [], timeout_s=2, what="the session to be closed")
+    await until(lambda: server.calls() == [], timeout_s=2, what="the session to be closed")

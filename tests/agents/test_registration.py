@@ -142,7 +142,7 @@ async def test_a_dn_has_sixteen_connections(server: ServerProcess) -> None:
         await agents[3].register("7001", ANN)  # it is one of them
         await agents[3].request("unregister")
         await agents[16].register("7001", ANN)
-    await until(lambda: server.open_sessions() == [], timeout_s=5, what="the end")
+    await until(lambda: server.calls() == [], timeout_s=5, what="the end")
 
 
 async def test_a_client_that_is_gone_before_its_password_is_checked_is_not_registered(server: ServerProcess) -> None:

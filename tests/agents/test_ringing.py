@@ -21,7 +21,7 @@ async def ann(server: ServerProcess) -> AsyncIterator[Agent]:
     """Who calls. A test leaves no session."""
     async with registered(server, "7001") as agent:
         yield agent
-    await until(lambda: server.open_sessions() == [], timeout_s=REATTACH_S + 5, what="all sessions to be closed")
+    await until(lambda: server.calls() == [], timeout_s=REATTACH_S + 5, what="all sessions to be closed")
 
 
 @contextlib.asynccontextmanager

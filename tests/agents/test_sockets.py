@@ -170,7 +170,7 @@ async def test_a_client_that_does_not_read_is_cut_off(server: ServerProcess) -> 
             await called()
             assert time.monotonic() < deadline
         deaf.transport.abort()
-        await until(lambda: not server.open_sessions(), timeout_s=5, what="the calls to end")
+        await until(lambda: not server.calls(), timeout_s=5, what="the calls to end")
 
 
 async def test_a_silent_client_is_cut_off_and_one_that_pings_is_not(

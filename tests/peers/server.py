@@ -85,6 +85,8 @@ class ServerProcess:
         config = loopback(self._ports, tables or {})
         self.http_port: int = config["http"]["port"]
         self.sip_port: int = config["sip"]["port"]
+        first, last = config["media"]["rtp_port_range"]
+        self._rtp_ports = range(first, last + 1)
         self.folder = Path(tempfile.mkdtemp(prefix="sdpserver-"))
         (self.folder / "config.toml").write_text(dumps(config))
         self.process: subprocess.Popen[bytes] | None = None
@@ -163,6 +165,20 @@ class ServerProcess:
     def open_sessions(self) -> list[str]:
         """The ids of those that are not closed; a closed one is listed for `linger_s`."""
         return [session["session_id"] for session in self.sessions() if session["state"] != "closed"]
+
+    def calls(self) -> list[str]:
+        """The ids of all live calls, those of agents too; one that is being closed is none."""
+        answer = httpx.get(f"{self.url}/api/calls/active", timeout=5, trust_env=False).raise_for_status().json()
+        return [call["callId"] for call in answer["calls"]]
+
+    def sip_calls(self) -> int:
+        """How many SIP calls its trunks have."""
+        answer = httpx.get(f"{self.url}/api/genesys/status", timeout=5, trust_env=False).raise_for_status().json()
+        return sum(trunk["calls"] for trunk in answer["trunks"])
+
+    def rtp_ports(self) -> set[int]:
+        """Those of RTP legs that are open."""
+        return set(self.usage().udp) & set(self._rtp_ports)
 
     def terminate(self) -> float:
         """SIGTERM; the seconds until it was gone. Its status and its log are judged."""
