@@ -13,7 +13,8 @@ from .dialog import FORBIDDEN, NOT_ACCEPTABLE_HERE, Dialog, guarded
 from .events import SipEvent, SipEventType
 from .refer import SIPFRAG, SUBSCRIPTION_S, RefusedRefer, read_refer, sipfrag, wants_notifies
 
-ACCEPTED, REQUEST_PENDING, GONE, SERVER_ERROR = 202, 491, 481, 500
+TRYING, ACCEPTED, REQUEST_PENDING, GONE, TIMEOUT, SERVER_ERROR = 100, 202, 491, 481, 408, 500
+FIRST_NOTIFY_S = 32.0  # RFC 6665 section 4.1.2.4, timer N
 
 
 class Transferable(Dialog):
@@ -24,9 +25,11 @@ class Transferable(Dialog):
 
     hosts: frozenset[str] = frozenset()
     _is_referring = False
+    _is_transfer_accepted = False
     _is_referred = False
     _tells_referrer = False
     _refers = 0
+    _news = 0
     _is_replaced = False
 
     # -- ours
@@ -47,7 +50,8 @@ class Transferable(Dialog):
         if self._is_referring or not self._answered:
             self._report_transfer(REQUEST_PENDING, "Request Pending", final=True)
             return
-        self._is_referring = True
+        self._is_referring, self._is_transfer_accepted = True, False
+        self._expect_news(2 * FIRST_NOTIFY_S)
         try:
             send(pj.CallOpParam())
         except pj.Error as exc:
@@ -62,9 +66,23 @@ class Transferable(Dialog):
         is_final = bool(prm.finalNotify) or status >= 200
         if is_final:
             prm.cont = False
-        if self._is_referring:
-            self._is_referring = not is_final
-            self._report_transfer(status, message.printable(prm.reason), final=is_final)
+        if not self._is_referring:
+            return
+        self._is_referring = not is_final
+        if not is_final:
+            self._expect_news(SUBSCRIPTION_S if self._is_transfer_accepted else FIRST_NOTIFY_S)
+            self._is_transfer_accepted = True
+        self._report_transfer(status, message.printable(prm.reason), final=is_final)
+
+    def _expect_news(self, limit_s: float) -> None:
+        """pjsip would wait for ever."""
+        self._news += 1
+        self.later(limit_s, self._give_up, self._news)
+
+    def _give_up(self, news: int) -> None:
+        if self._is_referring and news == self._news:
+            self._is_referring = False
+            self._report_transfer(TIMEOUT, "", final=True)
 
     def _report_transfer(self, status: int, phrase: str, *, final: bool) -> None:
         self._emit(SipEvent(type=SipEventType.TRANSFER, status=status, sip_reason=phrase, final=final))
@@ -108,7 +126,7 @@ class Transferable(Dialog):
         self._tells_referrer = wants_notifies(text)
         if self._tells_referrer:
             respond(ACCEPTED)
-            self._owner.soon(functools.partial(self._notify, 100, ""))
+            self._owner.soon(functools.partial(self._notify, TRYING, ""))
         else:
             respond(ACCEPTED, "Refer-Sub", "false")  # RFC 4488
         self._emit(SipEvent(type=SipEventType.REFERRED, refer=refer))
@@ -122,7 +140,7 @@ class Transferable(Dialog):
     def _expire(self, refer: int) -> None:
         """What was said to last so long is over then, whatever has become of it."""
         if refer == self._refers:
-            self.answer_refer(408, "")
+            self.answer_refer(TIMEOUT, "")
 
     def _notify(self, status: int, phrase: str) -> None:
         if self._ended or not self._tells_referrer:

@@ -16,6 +16,7 @@ from peers.waiting import until, wait_until
 
 from sdpserver.errors import BadRequest
 from sdpserver.sip import SipCall, SipEvent, SipEventType
+from sdpserver.sip import transfer as transfer_module
 
 from .conftest import Callee, Events, Scene, assert_call_is_unhurt, local_audio, running_caller
 
@@ -213,3 +214,30 @@ async def test_a_stranger_cannot_end_a_transfer(scene: Scene) -> None:
     final = FRAGMENT.format("terminated;reason=noresource")
     dialog.request("NOTIFY", headers=final, body="SIP/2.0 404 Not Found\r\n")
     assert await transfer(events) == (404, True)
+
+
+async def test_a_peer_that_says_no_more_is_given_up(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer_module, "FIRST_NOTIFY_S", 0.3)
+    call, events, dialog = await scene.connect()
+    call.refer("900")
+    scene.peer.respond(await scene.peer.receive("REFER"), 202, "Accepted")
+    assert await transfer(events) == (100, False)
+    assert await transfer(events) == (408, True)
+    call.refer("901")
+    await scene.peer.receive("REFER")
+    assert await transfer(events) == (408, True)
+    await assert_call_is_unhurt(scene, dialog)
+
+
+async def test_a_peer_that_rings_for_long_is_not_given_up(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer_module, "FIRST_NOTIFY_S", 0.3)
+    call, events, dialog = await scene.connect()
+    call.refer("900")
+    scene.peer.respond(await scene.peer.receive("REFER"), 202, "Accepted")
+    assert await transfer(events) == (100, False)
+    dialog.request("NOTIFY", headers=FRAGMENT.format("active;expires=60"), body="SIP/2.0 100 Trying\r\n")
+    assert await transfer(events) == (100, False)
+    with pytest.raises(TimeoutError):
+        await events.next(SipEventType.TRANSFER, timeout_s=0.6)
+    dialog.request("NOTIFY", headers=FRAGMENT.format("terminated"), body="SIP/2.0 200 OK\r\n")
+    assert await transfer(events) == (200, True)
