@@ -38,7 +38,8 @@ def failure(response: httpx.Response) -> tuple[int, str, Any]:
 
 
 async def test_a_caller_is_answered_and_both_hear_each_other(caller: Client, bob: Agent) -> None:
-    await caller.call("7002", **{"from": "4711", "display_name": "Web", "headers": {"X-Case": "7"}})
+    options: dict[str, Any] = {"from": "4711", "display_name": "Web", "headers": {"X-Case": "7"}}
+    await caller.call("7002", **options)
     incoming = await bob.incoming()
     assert (incoming["from"], incoming["displayName"]) == ("4711", "Web")
     assert incoming["headers"] == {"X-Case": "7"}

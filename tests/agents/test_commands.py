@@ -12,7 +12,7 @@ import pytest
 from peers import audio
 from peers.agent import Agent, AgentCall, Refused
 from peers.asterisk import Asterisk, User, running_asterisk
-from peers.rooms import hears
+from peers.rooms import heard_of, hears
 from peers.server import ServerProcess, running, trunks_to
 from peers.waiting import until
 
@@ -207,6 +207,30 @@ async def test_in_a_conference_its_maker_cannot_hold_and_the_others_can_mute_and
             await call.hang_up()
         for call in (bobs, cems):
             await call.wait("callEnded")
+
+
+async def test_a_conference_of_a_trunks_call_and_an_agents(keypads: ServerProcess, pbx: Asterisk) -> None:
+    """440 Hz is Asterisk's voice."""
+    voices = [440.0, ANN_HZ, CEM_HZ]
+    async with registered(keypads, "7001") as ann, registered(keypads, "7003") as cem:
+        mark = pbx.ami.mark()
+        first = await ann.call("1601", frequency_hz=ANN_HZ, codec="PCMU")
+        channel = await to_thread(pbx.wait_channel, since=mark)
+        await first.client.wait_tone(440)
+        second, cems = await connected(ann, cem, "7003", hz=(ANN_HZ, CEM_HZ))
+        await first.wait("held", by="local")
+        await ann.request("conference", callIds=[first.call_id, second.call_id], room="team")
+        await hears(first.client, [440.0, CEM_HZ], of=voices)
+        await hears(cems.client, [440.0, ANN_HZ], of=voices)
+        recording = await to_thread(pbx.record, channel)
+        await first.client.wait(1.0)
+        pcm, rate = await to_thread(recording.stop)
+        assert heard_of(pcm, rate, voices) == [ANN_HZ, CEM_HZ]
+        await first.hang_up()
+        await to_thread(pbx.wait_hangup, channel)
+        await hears(cems.client, [ANN_HZ], of=voices)
+        await second.hang_up()
+        await cems.wait("callEnded")
 
 
 async def test_a_conference_needs_calls_that_are_answered(server: ServerProcess) -> None:

@@ -129,7 +129,7 @@ COMPLETE: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "record": ({"callId": NO_CALL, "record": True}, ("callId",)),
     "ping": ({}, ()),
 }
-ABOUT_A_CALL = sorted(COMPLETE.keys() - {"register", "unregister", "call", "transfer", "ping"})
+ABOUT_A_CALL = sorted(COMPLETE.keys() - {"register", "unregister", "call", "ping"})
 MISSING = [(type_, member) for type_, (_, needed) in COMPLETE.items() for member in needed]
 MEMBERS = [(type_, member) for type_, (payload, _) in COMPLETE.items() for member in payload]
 
