@@ -50,6 +50,11 @@ class OutgoingDialog(Transferable):
             request.txOption.headers.append(header)
         self.makeCall(self._invite.uri, request)
 
+    def _on_sent(self, as_server: bool, text: str) -> None:
+        # pjsua keeps a challenge that it meets to itself.
+        self.heard = self.heard or any(message.header(text, f"{name}Authorization") for name in ("", "Proxy-"))
+        super()._on_sent(as_server, text)
+
     def _on_provisional(self, text: str) -> None:
         status, phrase = message.status_line(text)
         sdp = message.sdp(text)

@@ -25,6 +25,7 @@ class Transferable(Dialog):
 
     hosts: frozenset[str] = frozenset()
     _is_referring = False
+    _is_refer_answered = False
     _is_transfer_accepted = False
     _is_referred = False
     _tells_referrer = False
@@ -50,7 +51,7 @@ class Transferable(Dialog):
         if self._is_referring or not self._answered:
             self._report_transfer(REQUEST_PENDING, "Request Pending", final=True)
             return
-        self._is_referring, self._is_transfer_accepted = True, False
+        self._is_referring, self._is_refer_answered, self._is_transfer_accepted = True, False, False
         self._expect_news(2 * FIRST_NOTIFY_S)
         try:
             send(pj.CallOpParam())
@@ -63,6 +64,8 @@ class Transferable(Dialog):
     def onCallTransferStatus(self, prm: Any) -> None:
         """The answer to our REFER (pjsua tells of a 202 as 100), and then the status in each NOTIFY."""
         status = int(prm.statusCode)
+        if status == SERVER_ERROR and not self._is_refer_answered:
+            status = TIMEOUT  # pjsua has one status for all that is no message of the peer's
         is_final = bool(prm.finalNotify) or status >= 200
         if is_final:
             prm.cont = False
@@ -101,6 +104,8 @@ class Transferable(Dialog):
             and event.type == pj.PJSIP_EVENT_RX_MSG
         ):
             self._on_refer(transaction, event.src.rdata)
+        elif transaction.role == pj.PJSIP_ROLE_UAC and event.type == pj.PJSIP_EVENT_RX_MSG:
+            self._is_refer_answered = True
 
     def _on_refer(self, transaction: Any, rdata: Any) -> None:
         """Answered here, before pjsua sees it: it would dial. Whether the call is made is the owner's affair."""

@@ -16,7 +16,7 @@ from peers.ports import claim_block, release_block
 from peers.server import ServerProcess, Usage, running
 from peers.sipp import Sipp, Step
 from peers.sipp_calls import CALLEE, Party, called, talk
-from peers.waiting import wait_until
+from peers.waiting import until, wait_until
 
 from sdpserver.passwords import hash_password
 
@@ -148,7 +148,14 @@ class Line:
                 yield call, sipp
         else:
             async with self.called(called() + rest, **options) as (agent, incoming, sipp):
-                yield await agent.answer(incoming, codec="PCMU"), sipp
+                call = await agent.answer(incoming, codec="PCMU")
+                await until(lambda: self._is_answered(call), timeout_s=5, what="the ACK")
+                yield call, sipp
+
+    def _is_answered(self, call: AgentCall) -> bool:
+        url = f"{self.server.url}/api/calls/{call.call_id}"
+        answer = httpx.get(url, timeout=5, trust_env=False).raise_for_status()
+        return bool(answer.json()["state"] == "answered")
 
     async def dial(self, **call: Any) -> httpx.Response:
         """A page calls the PBX, and waits for its answer."""
