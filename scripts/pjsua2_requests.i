@@ -1,10 +1,17 @@
 // Answers to the requests that pjsua leaves without one (out of dialogs), refuses with a 500 (in a dialog), or takes
-// although nobody reads them. Part of pjsua2's Python binding, since its API has no way to register a pjsip module.
+// although nobody reads them or their own headers speak against it. Part of pjsua2's Python binding, since its API has
+// no way to register a pjsip module.
 
 %{
 #include <algorithm>
+#include <cstdint>
+#include <functional>
 #include <initializer_list>
+#include <set>
+#include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace {
 
@@ -106,18 +113,96 @@ void join_dialog(pjsip_rx_data* rdata) {
   pjsip_dlg_dec_lock(dialog);
 }
 
+// pjsip takes the last one of a header that may be there once, the start line's method before that of CSeq, and less
+// of a body than Content-Length promises (RFC 3261 sections 7.3.1, 8.1.1.5, 18.3).
+bool is_contradictory(const pjsip_rx_data* rdata) {
+  const auto& info = rdata->msg_info;
+  if (pjsip_method_cmp(&info.cseq->method, &info.msg->line.req.method) != 0)
+    return true;
+  const std::string_view whole{info.msg_buf, static_cast<size_t>(info.len)};
+  const size_t end = whole.find("\r\n\r\n"); // a multipart body has no length in pjsip
+  const bool is_datagram = !(rdata->tp_info.transport->flag & PJSIP_TRANSPORT_RELIABLE);
+  if (is_datagram && info.clen && end != whole.npos && static_cast<unsigned>(info.clen->len) > whole.size() - end - 4)
+    return true;
+  for (const pjsip_hdr_e once :
+       {PJSIP_H_CALL_ID, PJSIP_H_CONTENT_LENGTH, PJSIP_H_CSEQ, PJSIP_H_FROM, PJSIP_H_MAX_FORWARDS, PJSIP_H_TO}) {
+    const auto* first = static_cast<pjsip_hdr*>(pjsip_msg_find_hdr(info.msg, once, nullptr));
+    if (first && first->next != &info.msg->hdr && pjsip_msg_find_hdr(info.msg, once, first->next))
+      return true;
+  }
+  return false;
+}
+
+// What Require asks for and we cannot do (RFC 3261 section 8.2.2.3), as an Unsupported header; false: nothing.
+bool add_unsupported(const pjsip_rx_data* rdata, pjsip_hdr* headers) {
+  const auto* require = static_cast<pjsip_require_hdr*>(
+      pjsip_msg_find_hdr(rdata->msg_info.msg, PJSIP_H_REQUIRE, nullptr));
+  if (!require)
+    return false;
+  pjsip_unsupported_hdr* unsupported = pjsip_unsupported_hdr_create(rdata->tp_info.pool);
+  for (unsigned i = 0; i < require->count && unsupported->count < PJSIP_GENERIC_ARRAY_MAX_COUNT; ++i) {
+    if (!pjsip_endpt_has_capability(pjsua_get_pjsip_endpt(), PJSIP_H_SUPPORTED, nullptr, &require->values[i]))
+      unsupported->values[unsupported->count++] = require->values[i];
+  }
+  if (unsupported->count == 0)
+    return false;
+  pj_list_push_back(headers, unsupported);
+  return true;
+}
+
 // Without a transaction: a flood of them takes no memory.
 void respond(pjsip_rx_data* rdata, int status) {
   pjsip_hdr headers;
   pj_list_init(&headers);
   if (status == PJSIP_SC_METHOD_NOT_ALLOWED)
     add_capability(rdata->tp_info.pool, &headers, PJSIP_H_ALLOW);
+  if (status == PJSIP_SC_BAD_EXTENSION)
+    add_unsupported(rdata, &headers);
   pjsip_endpt_respond_stateless(pjsua_get_pjsip_endpt(), rdata, status, nullptr, &headers, nullptr);
 }
 
+// A refusal of pjsua's takes 30 KB for the 32 s that its transaction lasts, which whoever likes could fill the memory
+// with. So of the invitations of those who may not call, some each second are pjsua's to refuse, and to tell of.
+constexpr int64_t strangers_per_s = 20;
+std::set<std::string, std::less<>> callers; // on pjsip's thread alone
+int64_t strangers_second = 0, strangers = 0, refused = 0;
+
+bool is_one_too_many(const pjsip_rx_data* rdata) {
+  std::string_view source = rdata->pkt_info.src_name;
+  constexpr std::string_view mapped = "::ffff:"; // IPv4 on a socket for both
+  if (source.substr(0, mapped.size()) == mapped)
+    source.remove_prefix(mapped.size());
+  const pj_str_t replaces = text("Replaces"); // of no dialog, which is refused without a transaction, or of a live one
+  if (callers.find(source) != callers.end() || rdata->msg_info.to->tag.slen > 0 ||
+      pjsip_msg_find_hdr_by_name(rdata->msg_info.msg, &replaces, nullptr))
+    return false;
+  if (strangers_second != rdata->pkt_info.timestamp.sec) {
+    strangers_second = rdata->pkt_info.timestamp.sec;
+    strangers = 0;
+  }
+  return ++strangers > strangers_per_s;
+}
+
 pj_bool_t on_request(pjsip_rx_data* rdata) {
-  if (is_any_of(rdata, "INVITE", "ACK", "CANCEL"))
+  if (is_any_of(rdata, "ACK", "CANCEL"))
     return PJ_FALSE;
+  if (is_contradictory(rdata)) {
+    respond(rdata, PJSIP_SC_BAD_REQUEST);
+    return PJ_TRUE;
+  }
+  if (is(rdata, "INVITE")) { // whose Require pjsip heeds
+    if (!is_one_too_many(rdata))
+      return PJ_FALSE;
+    ++refused;
+    respond(rdata, PJSIP_SC_FORBIDDEN);
+    return PJ_TRUE;
+  }
+  pjsip_hdr unsupported;
+  pj_list_init(&unsupported);
+  if (!is(rdata, "BYE") && add_unsupported(rdata, &unsupported)) {
+    respond(rdata, PJSIP_SC_BAD_EXTENSION);
+    return PJ_TRUE;
+  }
   // pjsua would take a MESSAGE in a dialog, and nobody would read it; pjsip lets a REGISTER pass by all dialogs.
   if (is_any_of(rdata, "MESSAGE", "REGISTER")) {
     respond(rdata, PJSIP_SC_METHOD_NOT_ALLOWED);
@@ -173,6 +258,12 @@ int answerAllRequests() {
   const pj_status_t status = pjsip_endpt_register_module(endpoint, &in_dialog);
   return status != PJ_SUCCESS ? status : pjsip_endpt_register_module(endpoint, &all_requests);
 }
+
+// The addresses whose invitations are never too many. On pjsip's thread, as what follows.
+void setCallers(const std::vector<std::string>& addresses) { callers = {addresses.begin(), addresses.end()}; }
+
+// How many invitations were refused without asking anybody, since the last time.
+int takeRefused() { return static_cast<int>(std::exchange(refused, 0)); }
 
 // Answers a request of a dialog within the callback that tells of it, before pjsua does anything about it. `name` and
 // `value` are a header, none with an empty name. The status of pjlib, 0 for success.

@@ -98,7 +98,7 @@ class StrangersAccount(pj.Account):  # type: ignore[misc]
 
     def _report(self, source: str) -> None:
         """Scanners of the internet send hundreds a second: they get one line in a while."""
-        self._refused += 1
+        self._refused += 1 + pj.takeRefused()
         now_s = time.monotonic()
         if now_s >= self._report_after_s:
             log.warning("incoming calls are refused", calls=self._refused, source=source, status=FORBIDDEN)

@@ -215,6 +215,7 @@ class Stack:
         :raises ConfigError: pjsip does not take the account.
         """
         self._trunks_by_ip = trunks_by_ip
+        pj.setCallers(pj.StringVector(list(trunks_by_ip)))
         try:
             self._set_account(trunk)
         except pj.Error as exc:

@@ -11,7 +11,7 @@ import pytest_asyncio
 from peers.live_call import STRANGER_IP, TRUNK_IP, LiveCall, ask_options, live_call
 from peers.sip_peer import PeerCall, SipPeer
 
-from .torture import BODY, CALL, MESSAGES, NOTHING, Torture
+from .torture import BODY, MESSAGES, NOTHING, Torture
 
 DROPPED = "pjsip drops what it cannot parse, without an answer: the sender's transaction ends by its timer"
 DEVIATIONS: dict[str, tuple[frozenset[int], str]] = {
@@ -27,12 +27,6 @@ DEVIATIONS: dict[str, tuple[frozenset[int], str]] = {
     "unkscm": (frozenset(), DROPPED),
     "novelsc": (frozenset(), DROPPED),
     "regaut01": (frozenset(), DROPPED + "; we are no registrar"),
-    "clerr": (CALL, "a datagram's body ends with it; what is missing of an SDP is refused by the SDP's parser"),
-    "mismatch01": (frozenset({200}), "the request line counts, and OPTIONS changes nothing"),
-    "mismatch02": (frozenset({405}), "the request line counts, and the method is unknown in it"),
-    "bext01": (frozenset({200}), "OPTIONS changes nothing; an INVITE's Require is heeded"),
-    "multi01": (frozenset({481}), "the last To counts, whose tag is of no dialog"),
-    "mcl01": (frozenset({200}), "the datagram's end is the body's, which nobody reads"),
 }
 """Where pjsip is not with the RFC: what comes instead, and why that does no harm."""
 _ids = itertools.count(1)
