@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from peers.agent import Agent
-from peers.asterisk import Asterisk
+from peers.asterisk import Asterisk, User, running_asterisk
 from peers.server import ServerProcess, running
 
 from sdpserver.passwords import hash_password
@@ -38,6 +38,28 @@ def trunked(dns: list[dict[str, Any]], asterisk: Asterisk) -> Iterator[ServerPro
     """With a trunk to Asterisk."""
     tables = {"dn": dns, "session": {"reattach_s": REATTACH_S}}
     with running(ServerProcess.for_asterisk(asterisk, tables)) as process:
+        yield process
+
+
+EXTENSIONS = ("1002", "1003", "5001")
+
+
+@pytest.fixture(scope="module")
+def pbx() -> Iterator[Asterisk]:
+    """Whose users agents register as; the password of 1002 is pw1002."""
+    with running_asterisk(*(User(number, f"pw{number}", "ulaw,alaw") for number in EXTENSIONS)) as peer:
+        yield peer
+
+
+@pytest.fixture(scope="module")
+def upstream(pbx: Asterisk) -> Iterator[ServerProcess]:
+    """Whose agents register there."""
+    tables = {
+        "trunks": [{"name": "pbx", "server": pbx.address, "agent_registrar": True}],
+        "routes": [{"match": "^[0-9]+$", "trunk": "pbx"}],
+        "session": {"reattach_s": 1},
+    }
+    with running(ServerProcess(tables)) as process:
         yield process
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from asyncio import to_thread
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
 from peers import audio
 from peers.agent import Agent
-from peers.asterisk import Asterisk, User, running_asterisk
+from peers.asterisk import Asterisk
 from peers.server import ServerProcess, running
 
 from .conftest import registered
@@ -19,26 +18,9 @@ ANN, BOB, CEM = "1002", "1003", "5001"
 HZ = {ANN: 700.0, BOB: 1100.0, CEM: 1700.0}
 
 
-@pytest.fixture(scope="module")
-def pbx() -> Iterator[Asterisk]:
-    with running_asterisk(*(User(number, f"pw{number}", "ulaw,alaw") for number in HZ)) as peer:
-        yield peer
-
-
-@pytest.fixture(scope="module")
-def server(pbx: Asterisk) -> Iterator[ServerProcess]:
-    tables = {
-        "trunks": [{"name": "pbx", "server": pbx.address, "agent_registrar": True}],
-        "routes": [{"match": "^[0-9]+$", "trunk": "pbx"}],
-        "session": {"reattach_s": 1},
-    }
-    with running(ServerProcess(tables)) as process:
-        yield process
-
-
 @asynccontextmanager
-async def agents(server: ServerProcess, *numbers: str) -> AsyncIterator[list[Agent]]:
-    found = [Agent(server.url) for _ in numbers]
+async def agents(upstream: ServerProcess, *numbers: str) -> AsyncIterator[list[Agent]]:
+    found = [Agent(upstream.url) for _ in numbers]
     try:
         for agent, number in zip(found, numbers, strict=True):
             await agent.connect()
@@ -49,8 +31,8 @@ async def agents(server: ServerProcess, *numbers: str) -> AsyncIterator[list[Age
             await agent.close()
 
 
-async def test_a_blind_transfer_to_another_extension(server: ServerProcess, pbx: Asterisk) -> None:
-    async with agents(server, ANN, BOB, CEM) as (ann, bob, cem):
+async def test_a_blind_transfer_to_another_extension(upstream: ServerProcess, pbx: Asterisk) -> None:
+    async with agents(upstream, ANN, BOB, CEM) as (ann, bob, cem):
         calling = await ann.call(BOB, frequency_hz=HZ[ANN])
         answered = await bob.answer(await bob.incoming(), frequency_hz=HZ[BOB])
         await calling.client.wait_tone(HZ[BOB])
@@ -69,8 +51,8 @@ async def test_a_blind_transfer_to_another_extension(server: ServerProcess, pbx:
     await to_thread(pbx.wait_no_channels)
 
 
-async def test_an_attended_transfer_to_another_extension(server: ServerProcess, pbx: Asterisk) -> None:
-    async with agents(server, ANN, BOB, CEM) as (ann, bob, cem):
+async def test_an_attended_transfer_to_another_extension(upstream: ServerProcess, pbx: Asterisk) -> None:
+    async with agents(upstream, ANN, BOB, CEM) as (ann, bob, cem):
         first = await ann.call(BOB, frequency_hz=HZ[ANN])
         first_there = await bob.answer(await bob.incoming(), frequency_hz=HZ[BOB])
         await first.client.wait_tone(HZ[BOB])
@@ -90,8 +72,8 @@ async def test_an_attended_transfer_to_another_extension(server: ServerProcess, 
     await to_thread(pbx.wait_no_channels)
 
 
-async def test_a_transfer_that_fails_leaves_the_call_as_it_was(server: ServerProcess, pbx: Asterisk) -> None:
-    async with agents(server, ANN) as (ann,):
+async def test_a_transfer_that_fails_leaves_the_call_as_it_was(upstream: ServerProcess, pbx: Asterisk) -> None:
+    async with agents(upstream, ANN) as (ann,):
         call = await ann.call("601", frequency_hz=HZ[ANN])
         await call.client.wait_tone(440)
         await call.order("transfer", to="5999")
@@ -102,8 +84,8 @@ async def test_a_transfer_that_fails_leaves_the_call_as_it_was(server: ServerPro
     await to_thread(pbx.wait_no_channels)
 
 
-async def test_the_pbx_sends_an_agent_on_by_refer(server: ServerProcess, pbx: Asterisk) -> None:
-    async with agents(server, ANN) as (ann,):
+async def test_the_pbx_sends_an_agent_on_by_refer(upstream: ServerProcess, pbx: Asterisk) -> None:
+    async with agents(upstream, ANN) as (ann,):
         mark = pbx.ami.mark()
         call = await ann.call("600", frequency_hz=HZ[ANN])
         channel = await to_thread(pbx.wait_channel, since=mark)

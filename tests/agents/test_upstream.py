@@ -3,42 +3,24 @@
 from __future__ import annotations
 
 from asyncio import to_thread
-from collections.abc import Iterator
 
 import pytest
 from peers import audio
 from peers.agent import Agent, Refused
-from peers.asterisk import Asterisk, User, running_asterisk
-from peers.server import ServerProcess, running
+from peers.asterisk import Asterisk
+from peers.server import ServerProcess
 from peers.waiting import until
 
 ANN, BOB = "1002", "1003"
 ANN_HZ, BOB_HZ = 700.0, 1100.0
 
 
-@pytest.fixture(scope="module")
-def pbx() -> Iterator[Asterisk]:
-    with running_asterisk(*(User(number, f"pw{number}", "ulaw,alaw") for number in (ANN, BOB, "5001"))) as peer:
-        yield peer
-
-
-@pytest.fixture(scope="module")
-def server(pbx: Asterisk) -> Iterator[ServerProcess]:
-    tables = {
-        "trunks": [{"name": "pbx", "server": pbx.address, "agent_registrar": True}],
-        "routes": [{"match": "^[0-9]+$", "trunk": "pbx"}],
-        "session": {"reattach_s": 1},
-    }
-    with running(ServerProcess(tables)) as process:
-        yield process
-
-
 async def contacts(pbx: Asterisk) -> str:
     return await to_thread(pbx.rx, "pjsip show contacts")
 
 
-async def test_an_agent_is_registered_while_it_is_connected(server: ServerProcess, pbx: Asterisk) -> None:
-    async with Agent(server.url) as ann:
+async def test_an_agent_is_registered_while_it_is_connected(upstream: ServerProcess, pbx: Asterisk) -> None:
+    async with Agent(upstream.url) as ann:
         assert (await ann.register(ANN, f"pw{ANN}"))["dn"] == ANN
         assert f"sip:{ANN}@" in await contacts(pbx)
 
@@ -48,16 +30,16 @@ async def test_an_agent_is_registered_while_it_is_connected(server: ServerProces
     await until(is_gone, timeout_s=5, what="the contact to go")
 
 
-async def test_a_wrong_password_is_the_registrars_refusal(server: ServerProcess) -> None:
-    async with Agent(server.url) as ann:
+async def test_a_wrong_password_is_the_registrars_refusal(upstream: ServerProcess) -> None:
+    async with Agent(upstream.url) as ann:
         with pytest.raises(Refused) as refused:
             await ann.register(ANN, "wrong")
         assert refused.value.code in (401, 403)
         await ann.register(ANN, f"pw{ANN}")
 
 
-async def test_agents_call_each_other_through_the_pbx(server: ServerProcess, pbx: Asterisk) -> None:
-    async with Agent(server.url) as ann, Agent(server.url) as bob:
+async def test_agents_call_each_other_through_the_pbx(upstream: ServerProcess, pbx: Asterisk) -> None:
+    async with Agent(upstream.url) as ann, Agent(upstream.url) as bob:
         await ann.register(ANN, f"pw{ANN}")
         await bob.register(BOB, f"pw{BOB}")
         calling = await ann.call(BOB, frequency_hz=ANN_HZ)
@@ -75,8 +57,8 @@ async def test_agents_call_each_other_through_the_pbx(server: ServerProcess, pbx
     await to_thread(pbx.wait_no_channels)
 
 
-async def test_a_call_to_the_pbx_itself_is_the_agents(server: ServerProcess, pbx: Asterisk) -> None:
-    async with Agent(server.url) as ann:
+async def test_a_call_to_the_pbx_itself_is_the_agents(upstream: ServerProcess, pbx: Asterisk) -> None:
+    async with Agent(upstream.url) as ann:
         await ann.register(ANN, f"pw{ANN}")
         mark = pbx.ami.mark()
         call = await ann.call("600", frequency_hz=ANN_HZ)
