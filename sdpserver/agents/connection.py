@@ -118,6 +118,8 @@ class ConnectionCall:
         self.consultation: Session | None = None
         """The call that its agent makes before it is transferred."""
         self._reply_id: MessageId = None
+        self.is_replied = False
+        """The request that is being done has had its reply."""
         session.events.listen(self._on_event)
 
     def _send(self, type_: str, id_: MessageId = None, **payload: Any) -> None:
@@ -146,7 +148,7 @@ class ConnectionCall:
     @contextlib.contextmanager
     def reply_to(self, id_: MessageId) -> Iterator[None]:
         """The message that an event brings in here is the reply to a request."""
-        self._reply_id = id_
+        self._reply_id, self.is_replied = id_, False
         try:
             yield
         finally:
@@ -154,6 +156,7 @@ class ConnectionCall:
 
     def _take_reply_id(self) -> MessageId:
         """A request is replied to once."""
+        self.is_replied = True
         id_, self._reply_id = self._reply_id, None
         return id_
 
@@ -166,7 +169,7 @@ class ConnectionCall:
                 self.send_accepted()
             case "hold":
                 self._send("held" if data["held"] else "resumed", self._take_reply_id(), by=data["by"])
-            case "muted":
+            case "muted" if data.get("callId", self.session.call_id) == self.session.call_id:  # none else of a room
                 self._send("muted", self._take_reply_id(), leg=data["leg"], muted=data["muted"])
             case "dtmf":
                 self._send(

@@ -253,12 +253,11 @@ class Signalling:
 
     async def _mute(self, message: messages.Mute, id_: MessageId) -> None:
         session = self._connection.live_call(message.callId)
-        if session.is_muted == message.mute:
-            self._socket.send("muted", {"callId": message.callId, "leg": BROWSER, "muted": message.mute}, id_)
-            return
         call = self._connection.call(message.callId)
         with call.reply_to(id_):
             session.mute(BROWSER, message.mute)
+        if not call.is_replied:  # nothing has changed, or it is nothing new to its room
+            self._socket.send("muted", {"callId": message.callId, "leg": BROWSER, "muted": message.mute}, id_)
 
     async def _dtmf(self, message: messages.Dtmf, id_: MessageId) -> None:
         if (message.digit is None) == (message.digits is None):
@@ -333,10 +332,16 @@ class Signalling:
     async def _conference(self, message: messages.Conference, id_: MessageId) -> None:
         """All calls in one room. The agent speaks and listens by the first of them, or would hear himself."""
         calls = [self._connection.live_call(call_id) for call_id in dict.fromkeys(message.callIds)]
-        for call in calls:
-            if call.on_hold:
-                call.hold(False)
-        room = self._sessions.conferences.join(calls, message.room, together=True)
+        held = [call for call in calls if call.on_hold]
+        for call in held:
+            call.hold(False)
+        try:
+            room = self._sessions.conferences.join(calls, message.room, together=True)
+        except SdpServerError:
+            for call in held:
+                with contextlib.suppress(Conflict):  # it has ended meanwhile
+                    call.hold(True)
+            raise
         payload = {"room": room, "callIds": [call.call_id for call in calls]}
         self._socket.send("conference", payload, id_)
 

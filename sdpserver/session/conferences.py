@@ -60,14 +60,18 @@ class Conferences:
         :param together: the calls have one browser, or one person before several: only the first call's browser
             speaks and listens, otherwise it would hear itself.
 
-        :raises Conflict: `call_not_answered`, `in_a_conference` (its destination is another room).
+        :raises Conflict: `call_not_answered`, `in_a_conference` (its destination is another room), `same_call`,
+            `transfer_in_progress`.
         :raises Unavailable: no room, or no place in it; nothing has changed then.
         """
         for call in calls:
             _check_can_move(call, name)
         name = name or secrets.token_urlsafe(12)
         newcomers = [call for call in calls if (seat := _far_end(call).seat) is None or seat.room.name != name]
-        places = sum(len(_far_end(call).media_legs) for call in newcomers)
+        legs = [leg for call in newcomers for leg in _far_end(call).media_legs.values()]
+        if len(set(legs)) < len(legs):
+            raise Conflict("these are both sides of one call", reason="same_call")
+        places = len(legs)
         room = self.rooms.get(name, worker=_far_end(calls[0]).worker, places=places)
         for call in newcomers:
             seat = Seat(room, call)
@@ -183,5 +187,7 @@ def _far_end(session: Session) -> FarEnd:
 def _check_can_move(call: Session, name: str | None) -> None:
     if call.destination.room is not None and call.destination.room != name:
         raise Conflict(f"call {call.call_id} is in a conference", reason="in_a_conference", session_id=call.id)
+    if call.transfer is not None:
+        raise Conflict(f"call {call.call_id} is being transferred", reason="transfer_in_progress", session_id=call.id)
     if not _far_end(call).can_join_room:
         raise Conflict(f"call {call.call_id} has nobody to talk to yet", reason="call_not_answered", session_id=call.id)

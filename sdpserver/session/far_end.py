@@ -111,6 +111,11 @@ class FarEnd(ABC):
         return None
 
     @property
+    def in_room(self) -> bool:
+        """Its two sides are connected by a room."""
+        return self.seat is not None
+
+    @property
     def can_join_room(self) -> bool:
         """It is a call of two that can become part of a larger one."""
         return False

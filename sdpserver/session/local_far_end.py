@@ -144,6 +144,7 @@ class LocalFarEnd(FarEnd):
         peer, self.peer = self.peer, None
         self._cancel_ring_timer()
         self.state = CallState.ENDED
+        self.leave_room("transferred", reconnect=False)
         return peer
 
     # -- who hears what
@@ -231,6 +232,11 @@ class LocalFarEnd(FarEnd):
         if self.peer is not None and self.peer.leg is not None:
             legs[FAR] = self.peer.leg.media
         return legs
+
+    @property
+    def in_room(self) -> bool:
+        """One of the two has the seat, for both."""
+        return self.seat is not None or (self.peer is not None and self.peer.seat is not None)
 
     @property
     def can_join_room(self) -> bool:

@@ -164,7 +164,7 @@ def _far_end(session: Session) -> FarEnd:
     far_end = session.far_end
     if far_end is None or far_end.state is not CallState.ANSWERED:
         raise Conflict("the call is not answered", reason="call_not_answered", session_id=session.id)
-    if far_end.seat is not None:
+    if far_end.in_room:
         raise Conflict("the call is in a conference", reason="in_a_conference", session_id=session.id)
     if session.transfer is not None:
         raise Conflict("the call is being transferred", reason="transfer_in_progress", session_id=session.id)

@@ -243,3 +243,42 @@ async def test_a_conference_needs_calls_that_are_answered(server: ServerProcess)
                 await agent.request("conference", callIds=[call_id])
             assert refused.value.code == 409
         await call.hang_up()
+
+
+async def test_both_sides_of_one_call_make_no_conference(server: ServerProcess) -> None:
+    """Who calls his own DN and answers has both; they have to hear each other still."""
+    async with registered(server, "7001") as ann:
+        calling, answered = await connected(ann, ann, "7001", hz=(ANN_HZ, BOB_HZ))
+        with pytest.raises(Refused) as refused:
+            await ann.request("conference", callIds=[calling.call_id, answered.call_id])
+        assert (refused.value.code, refused.value.reason) == (409, "same_call")
+        await calling.hang_up()
+        await answered.wait("callEnded")
+
+
+async def test_a_conference_that_cannot_be_leaves_its_calls_on_hold(server: ServerProcess) -> None:
+    async with registered(server, "7001") as ann, registered(server, "7002") as bob, registered(server, "7003"):
+        first, bobs = await connected(ann, bob, "7002", hz=(ANN_HZ, BOB_HZ))
+        second = await ann.call("7003")  # not answered
+        await first.order("hold")
+        with pytest.raises(Refused) as refused:
+            await ann.request("conference", callIds=[first.call_id, second.call_id])
+        assert refused.value.reason == "call_not_answered"
+        await hears(bobs.client, [], of=ALL_HZ)
+        await hears(first.client, [], of=ALL_HZ)
+        await second.hang_up()
+        await first.order("hold", hold=False)
+        await hears(bobs.client, [ANN_HZ], of=ALL_HZ)
+        await first.hang_up()
+        await bobs.wait("callEnded")
+
+
+async def test_who_is_in_a_conference_of_the_other_side_cannot_transfer(server: ServerProcess) -> None:
+    async with conference(server) as (_, first, second, bobs, cems):
+        with pytest.raises(Refused) as refused:
+            await bobs.order("transfer", to="7003")
+        assert (refused.value.code, refused.value.reason) == (409, "in_a_conference")
+        for call in (first, second):
+            await call.hang_up()
+        for call in (bobs, cems):
+            await call.wait("callEnded")
