@@ -107,11 +107,11 @@ class Line:
         return f"{octets}:{self.port:04X}" in Path("/proc/net/udp").read_text()
 
     @contextlib.asynccontextmanager
-    async def caller(self, scenario: Step, *, timeout_s: float = 30.0) -> AsyncIterator[Sipp]:
+    async def caller(self, scenario: Step, *, calls: int = 1, timeout_s: float = 30.0) -> AsyncIterator[Sipp]:
         """A PBX that calls the line's DN."""
         to = f"{self.dn}@127.0.0.1:{self.server.sip_port}"
         async with Sipp.running(
-            scenario, self.folder, ip=self.ip, ports=self._ports, to=to, timeout_s=timeout_s
+            scenario, self.folder, calls=calls, ip=self.ip, ports=self._ports, to=to, timeout_s=timeout_s
         ) as sipp:
             yield sipp
 

@@ -10,12 +10,15 @@ from peers.sipp import Step, pause
 from peers.sipp_calls import (
     CALLER,
     accept,
+    answer_kept,
     answered,
     hung_up,
     invited,
+    keep,
     receive,
     refuse,
     reply,
+    ringing,
     sdp,
     signalled,
 )
@@ -200,6 +203,15 @@ async def test_repeated_responses_make_one_call(line: Line) -> None:
         await sipp.finished()
 
 
+async def test_an_answer_that_cannot_be_used_ends_the_call(line: Line) -> None:
+    unusable = sdp().replace("RTP/AVP 0 101", "RTP/AVP 18")
+    # pjsip sees that before it sends its ACK, which then follows the BYE.
+    scenario = invited() + reply("200 OK", body=unusable) + keep("BYE") + receive("ACK") + answer_kept("200 OK")
+    async with line.callee(scenario) as sipp:
+        assert (await line.dial()).json()["reason"] == "not_acceptable"
+        await sipp.finished()
+
+
 # -- calls that come
 
 
@@ -269,4 +281,32 @@ async def test_a_repeated_invite_ack_and_bye_are_one_call(line: Line) -> None:
         await signal(call)
         assert (await call.wait("callEnded"))["reason"] == "normal_clearing"
         assert [message["type"] for message in agent.received].count("incomingCall") == 1
+        await sipp.finished()
+
+
+async def test_the_caller_says_bye_while_it_rings(line: Line) -> None:
+    """RFC 3261 section 15 allows it."""
+    end = CALLER.request("BYE", cseq=2) + receive(200) + receive(487) + CALLER.ack_refusal()
+    async with line.called(CALLER.invite(body=sdp()) + ringing() + end) as (agent, incoming, sipp):
+        await agent.wait("callEnded", callId=incoming["callId"])
+        await sipp.finished()
+
+
+async def test_the_caller_says_bye_instead_of_ack(line: Line) -> None:
+    """After our 200 has been repeated."""
+    end = CALLER.request("BYE", cseq=2) + receive(200)
+    async with line.called(CALLER.invite(body=sdp()) + answered() + pause(1500) + end) as (agent, incoming, sipp):
+        call = await agent.answer(incoming, codec="PCMU")
+        assert (await call.wait("callEnded"))["reason"] == "normal_clearing"
+        await sipp.finished()
+
+
+async def test_many_callers_of_one_agent_cancel(line: Line) -> None:
+    count = 20
+    end = CALLER.cancel() + receive(200) + receive(487) + CALLER.ack_refusal()
+    async with line.called(CALLER.invite(body=sdp()) + ringing() + end, calls=count) as (agent, _, sipp):
+        for number in range(count):
+            incoming = await agent.incoming(number=number)
+            ended = await agent.wait("callEnded", callId=incoming["callId"])
+            assert ended["reason"] == "cancelled"
         await sipp.finished()

@@ -32,7 +32,7 @@ from peers.sipp_calls import (
     signalled,
 )
 
-from .sipp_lines import Line, Lines, running_lines, signal
+from .sipp_lines import TRUNK_USER, Line, Lines, running_lines, signal
 
 REINVITES = 50
 
@@ -104,6 +104,19 @@ async def test_an_update_without_an_offer_and_re_invites_that_cannot_be_taken(li
         await call.wait("dtmf", digit="7")
         await call.hang_up()
         await sipp.finished()
+
+
+async def test_a_re_invite_without_an_offer_moves_the_media_by_its_ack(line: Line, party: Party) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as phone:
+        phone.bind((line.ip, 0))
+        phone.setblocking(False)
+        answer = sdp(str(phone.getsockname()[1]), version=2)
+        begin = party.request("INVITE", cseq=9000) + receive(100, optional=True) + receive(200)
+        rest = begin + party.request("ACK", cseq=9000, body=answer) + hung_up()
+        async with line.up(party, rest) as (call, sipp):
+            await asyncio.wait_for(asyncio.get_running_loop().sock_recv(phone, 2048), 5)
+            await call.hang_up()
+            await sipp.finished()
 
 
 async def test_our_offer_that_crosses_theirs_is_made_again(line: Line, party: Party) -> None:
@@ -197,6 +210,48 @@ async def test_info_of_each_kind(line: Line, party: Party) -> None:
         assert pressed_["durationMs"] == 160
         await signal(call)
         assert (await call.wait("callEnded"))["reason"] == "normal_clearing"
+        await sipp.finished()
+
+
+@pytest.mark.parametrize(
+    ("status", "asking", "giving"),
+    [
+        ("401 Unauthorized", "WWW-Authenticate", "Authorization"),
+        ("407 Proxy Authentication Required", "Proxy-Authenticate", "Proxy-Authorization"),
+    ],
+    ids=["401", "407"],
+)
+async def test_requests_in_a_call_that_are_challenged(
+    line: Line, party: Party, status: str, asking: str, giving: str
+) -> None:
+
+    def challenged(method: str) -> Step:
+        challenge = accept(f'{asking}: Digest realm="sipp", nonce="of {method}", qop="auth"', status=status)
+        ack = receive("ACK") if method == "INVITE" else Step("")
+        credentials = (giving, f"for_{method}", f"{TRUNK_USER}.*of {method}")
+        return receive(method) + challenge + ack + receive(method, credentials)
+
+    rest = (
+        challenged("INVITE")
+        + accept(body=sdp(direction="recvonly", version=2))
+        + receive("ACK")
+        + pressed(party, 7)
+        + challenged("INFO")
+        + accept()
+        + pressed(party, 8)
+        + challenged("REFER")
+        + accept(status="603 Decline")
+        + challenged("BYE")
+        + accept()
+    )
+    async with line.up(party, rest) as (call, sipp):
+        await call.order("hold", hold=True)
+        await call.wait("dtmf", digit="7")
+        await signal(call)
+        await call.wait("dtmf", digit="8")
+        await call.order("transfer", to=line.user(1))
+        await call.wait("transferred", state="failed", sipStatus=603)
+        await call.hang_up()
         await sipp.finished()
 
 

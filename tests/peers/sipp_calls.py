@@ -175,6 +175,11 @@ def answered() -> Step:
     return _PROVISIONAL + receive(200, ("To", "remote", ".*"), _TARGET, timeout_ms=20000)
 
 
+def ringing() -> Step:
+    """180 to the caller's INVITE."""
+    return receive(100, optional=True) + receive(180, ("To", "remote", ".*"), _TARGET)
+
+
 def reply(status: str, headers: str = "", body: str = "") -> Step:
     """A response to the INVITE that `invited` got, whatever has come since."""
     return send(
