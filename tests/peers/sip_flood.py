@@ -20,7 +20,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 BATCH_OCTETS = 40_000
 """With what the kernel counts on top of each datagram, a third of a socket's usual buffer."""
@@ -168,6 +168,9 @@ class Mutator:
         self._rng = random.Random(seed)
         self._anywhere, self._in_dialog, self._host = anywhere, in_dialog, host
         self._count = 0
+
+    def __iter__(self) -> Self:
+        return self
 
     def __next__(self) -> bytes:
         self._count += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import itertools
 import json
 import random
 import re
@@ -18,6 +19,7 @@ import pytest
 from peers.agent import Agent
 from peers.live_call import STRANGER_IP, TRUNK_IP, LiveCall, ask_options, live_call
 from peers.server import ServerProcess
+from peers.sip_flood import Mutator
 from peers.sip_peer import SipPeer, sdp
 from peers.waiting import until
 
@@ -208,6 +210,31 @@ async def test_streams_of_garbage_and_silence() -> None:
             writer.transport.abort()
         assert (await options_over_tcp(call)).startswith(b"SIP/2.0 200")
         await until(lambda: call.server.usage().fds <= before.fds, timeout_s=5, what="the connections to be closed")
+        await call.is_unhurt(since_s=started)
+
+
+@pytest.mark.parametrize("ip", [TRUNK_IP, STRANGER_IP], ids=["trunk", "stranger"])
+async def test_spoilt_messages_in_streams(ip: str) -> None:
+    """Each in two halves, thirty to a connection, which is then broken off."""
+    async with live_call() as call:
+        started = time.monotonic()
+        messages = [message.octets("@HOST", "@ID") for message in (*MESSAGES, *SOUND * 3)]
+        anywhere, in_dialog = ([data.replace(b"/UDP", b"/TCP") for data in of] for of in (messages, of_the_call(call)))
+        mutator = Mutator(3261, anywhere, in_dialog, f"{ip}:9".encode())
+
+        async def spoil() -> None:
+            _, writer = await asyncio.open_connection(*call.sip_address, local_addr=(ip, 0))
+            with contextlib.suppress(ConnectionError):  # it may have been let go
+                for data in itertools.islice(mutator, 30):
+                    for half in (data[: len(data) // 2], data[len(data) // 2 :]):
+                        writer.write(half)
+                        await asyncio.wait_for(writer.drain(), 5)
+            writer.transport.abort()
+
+        for _ in range(20):
+            await asyncio.gather(*(spoil() for _ in range(10)))
+            assert (await options_over_tcp(call)).startswith(b"SIP/2.0 200")
+        call.dialog.cseq = 1_000_000
         await call.is_unhurt(since_s=started)
 
 
