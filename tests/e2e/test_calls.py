@@ -148,6 +148,9 @@ async def test_early_media_is_heard_before_the_answer(
         await client.wait_tone(440, timeout_s=5)
         assert (await client.describe())["call"]["state"] == "answered"
         await client.listen(1.2)
+        if pauses := client.heard.sender_pauses():
+            await client.hang_up()
+            pytest.skip(f"Asterisk itself fell silent: {pauses}")  # as it does when its machine stalls
         pcm, rate = client.heard.pcm()
         found = audio.spans(pcm, rate, min_duration_s=0.5)
         assert len(found) == 2, (found, client.heard.breaks())

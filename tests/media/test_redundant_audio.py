@@ -130,11 +130,15 @@ def test_half_the_packets_lost_and_the_tone_is_whole(workers: int) -> None:
         plane.bridge(browser, phone)
         payloads = codecs.tone_packets("opus", TONE_HZ, 2.5)
         heard = []
+        late_s = 0.0
         start = time.monotonic()
         for at in range(len(payloads)):
             if at % 2 == 0:
+                late_s = max(late_s, time.monotonic() - start - 0.02 * at)
                 send(browser, payloads, at, copies=1)
             heard += heard_until(phone, start + 0.02 * (at + 1))
+        if late_s > 0.02:
+            pytest.skip(f"the machine stalled for {late_s * 1000:.0f} ms, so packets were late that were not lost")
         pcm = audio.decode_ulaw(b"".join(packet.payload for packet in heard))
         tone = audio.check_tone(pcm[1600:], 8000, TONE_HZ, min_duration_s=1.8, max_gap_ms=20, min_purity_db=12)
         assert tone.level_dbfs == pytest.approx(-10.5, abs=2)

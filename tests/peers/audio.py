@@ -180,24 +180,62 @@ def is_steady(pcm: Pcm, rate: int, frequency_hz: float) -> bool:
 
 
 def spans(pcm: Pcm, rate: int, *, min_duration_s: float = 0.1) -> list[Span]:
-    """Which frequencies were heard one after the other; silence and what is shorter is left out."""
+    """Which frequencies were heard one after the other; silence and what is shorter is left out.
+
+    A tone that jumps in its phase, as one does where a packet was concealed, is one tone.
+    """
     window, hop = rate // 20, rate // 40
-    found: list[Span] = []
+    found: list[_Run] = []
+    was_silent = True
     for start in range(0, len(pcm) - window + 1, hop):
         frequency_hz = dominant_frequency(pcm[start : start + window], rate)
         if frequency_hz == 0.0:
+            was_silent = True
             continue
         at_s, end_s = start / rate, (start + window) / rate
         last = found[-1] if found else None
-        if (
-            last is not None
-            and abs(last.frequency_hz - frequency_hz) < 0.03 * frequency_hz
-            and at_s <= last.start_s + last.duration_s + 0.01
-        ):
-            found[-1] = Span(frequency_hz=last.frequency_hz, start_s=last.start_s, duration_s=end_s - last.start_s)
+        if last is not None and last.is_like(frequency_hz) and at_s <= last.end_s + 0.01:
+            last.frequencies_hz.append(frequency_hz)
+            last.end_s = end_s
         else:
-            found.append(Span(frequency_hz=frequency_hz, start_s=at_s, duration_s=end_s - at_s))
-    return [span for span in found if span.duration_s >= min_duration_s]
+            found.append(_Run([frequency_hz], at_s, end_s, after_silence=was_silent))
+        was_silent = False
+    merged: list[_Run] = []
+    for run in found:
+        if run.end_s - run.start_s < min_duration_s:
+            continue
+        before = merged[-1] if merged else None
+        if before is not None and before.is_like(run.frequency_hz) and not _is_interrupted(found, before, run):
+            before.frequencies_hz += run.frequencies_hz
+            before.end_s = run.end_s
+        else:
+            merged.append(run)
+    return [
+        Span(frequency_hz=run.frequency_hz, start_s=run.start_s, duration_s=run.end_s - run.start_s) for run in merged
+    ]
+
+
+@dataclass(slots=True)
+class _Run:
+    """Windows of about the same frequency."""
+
+    frequencies_hz: list[float]
+    start_s: float
+    end_s: float
+    after_silence: bool
+
+    @property
+    def frequency_hz(self) -> float:
+        return float(np.median(self.frequencies_hz))
+
+    def is_like(self, frequency_hz: float) -> bool:
+        return abs(self.frequency_hz - frequency_hz) < 0.03 * frequency_hz
+
+
+def _is_interrupted(runs: list[_Run], first: _Run, last: _Run) -> bool:
+    """By silence, or by something else that is longer than a jump takes to pass through a window."""
+    between = (run for run in runs if first.start_s < run.start_s <= last.start_s)
+    return last.start_s - first.end_s > 0.1 or any(run.after_silence for run in between)
 
 
 def cut(pcm: Pcm, rate: int, start_s: float, end_s: float | None = None) -> Pcm:

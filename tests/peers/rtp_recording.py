@@ -154,6 +154,18 @@ class RtpRecording:
                 found.append(f"{at_s:.2f} s: {lost} lost, timestamp +{step_ms:.0f} ms, pause {pause_ms:.0f} ms")
         return found
 
+    def sender_pauses(self) -> list[str]:
+        """Those of the breaks that the sender made, so that whoever relayed had nothing to send: no packet is missing,
+        and timestamps say that as much time went by as nothing came."""
+        pauses = []
+        for before, after in pairwise(self.audio_packets):
+            rate = self.formats[after.payload_type].clock_rate_hz
+            step_ms = ((after.timestamp - before.timestamp) % 0x100000000) / rate * 1000
+            pause_ms = (after.arrived_s - before.arrived_s) * 1000
+            if (after.sequence - before.sequence) % 0x10000 == 1 and step_ms > 60 and abs(step_ms - pause_ms) < 20:
+                pauses.append(f"{step_ms:.0f} ms")
+        return pauses
+
     def check_tone(self, frequency_hz: float, *, min_duration_s: float = 1.0, **limits: float) -> audio.Tone:
         """Assert that this tone was heard, unbroken, and in real time."""
         pcm, rate = self.pcm()

@@ -114,6 +114,14 @@ def test_tones_that_follow_each_other_are_told_apart() -> None:
     assert [span.duration_s for span in found] == pytest.approx([1.0, 0.8], abs=0.08)
 
 
+@pytest.mark.parametrize("phase", [0.5, 1.5, 3.0, 4.5])
+def test_a_tone_whose_phase_jumps_is_one_tone(phase: float) -> None:
+    pcm = np.concatenate((audio.sine(620, 1.3, 8000), audio.sine(620, 1, 8000, phase=phase), audio.sine(440, 1, 8000)))
+    found = audio.spans(pcm, 8000)
+    assert [round(span.frequency_hz, -1) for span in found] == [620, 440]
+    assert [span.duration_s for span in found] == pytest.approx([2.3, 1.0], abs=0.08)
+
+
 def test_a_cadence_is_seen() -> None:
     pcm = np.concatenate([part for _ in range(4) for part in (audio.sine(425, 0.5, 8000), silence(0.5, 8000))])
     found = audio.spans(pcm, 8000)
