@@ -104,7 +104,9 @@ FormatTable::FormatTable(std::vector<Format> formats) : formats_(std::move(forma
     by_receive_type_.fill(kNone);
     if (formats_.size() > kMax) throw std::invalid_argument("more than 32 codecs");
     const auto is_sent = [](const Format& format) { return format.send_type != Format::kNotSent; };
-    sent_ = formats_.size() - std::ranges::stable_partition(formats_, is_sent).size();
+    // Not of std::ranges: clang, which builds the harnesses, does not take libstdc++'s subranges.
+    const auto not_sent = std::stable_partition(formats_.begin(), formats_.end(), is_sent);
+    sent_ = static_cast<size_t>(not_sent - formats_.begin());
     for (size_t i = 0; i < formats_.size(); ++i) {
         const Format& format = formats_[i];
         if (format.receive_type > 127 || (i < sent_ && format.send_type > 127)) {
