@@ -70,7 +70,7 @@ async def _planes(config: Config) -> AsyncIterator[tuple[Sessions, Agents]]:
         sessions = Sessions(config, media=media, webrtc=webrtc, sip=sip)
         await sessions.start()
         started.push_async_callback(sessions.stop)
-        agents = Agents(config, sessions=sessions, media=media, sip=sip)
+        agents = Agents(config, sessions=sessions, sip=sip)
         started.push_async_callback(agents.stop)
         yield sessions, agents
 

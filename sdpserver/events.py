@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from .timestamps import utc_text
+
 LOG_LENGTH = 256
 QUEUE_LENGTH = 256
 
@@ -31,7 +33,7 @@ class SessionEvent:
         return {
             "id": self.id,
             "type": self.type,
-            "at": self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "at": utc_text(self.at),
             "elapsed_ms": round(self.elapsed_ms, 1),
             "data": dict(self.data),
         }

@@ -12,14 +12,14 @@ import structlog
 
 from sdpserver.config import Config, Trunk
 from sdpserver.errors import BadRequest, Conflict, NotFound, SdpServerError, SipRefused
-from sdpserver.media import MediaPlane
 from sdpserver.messages import CallOptions
 from sdpserver.session import Session, Sessions
 from sdpserver.session.far_end import FarEnd
-from sdpserver.session.inbound import Caller, CreateFarEnd, FarEndParts
+from sdpserver.session.inbound import Caller, CreateFarEnd, FarEndParts, dn_of, owner_of_dn
 from sdpserver.session.sip_far_end import SipFarEnd
 from sdpserver.session.third_party import OrderedFarEnd
 from sdpserver.sip import DnRegistration, IncomingInvite, SipCall, SipEndpoint
+from sdpserver.timestamps import utc_text
 
 from .auto_answer import wants_auto_answer
 from .connection import Connection, MessageId, Socket
@@ -32,8 +32,6 @@ MAX_CALLS = 8
 
 MAX_CONNECTIONS = 16
 """Of one DN: each of them costs an offer, with its DTLS certificate and leg, for each call that rings."""
-
-OWNER = "dn:"
 
 WENT_AWAY = 1001
 """RFC 6455 section 7.4.1."""
@@ -54,8 +52,8 @@ class Dn:
 
     @property
     def owner(self) -> str:
-        """Of its sessions. No API key can have this name, since a colon is none of the characters of one."""
-        return OWNER + self.number
+        """Of its sessions."""
+        return owner_of_dn(self.number)
 
     @property
     def calls(self) -> dict[str, Session]:
@@ -88,7 +86,7 @@ class Dn:
             "contact": "upstream" if self.upstream else "local",
             "genesysAgent": self.upstream,
             "connections": len(self.connections),
-            "since": self.since.isoformat(timespec="milliseconds").replace("+00:00", "Z") if self.connections else None,
+            "since": utc_text(self.since) if self.connections else None,
             "calls": list(self.calls),
             "skills": list(self.skills),
         }
@@ -112,11 +110,9 @@ class Ringing:
 class Agents:
     """All DNs and connections. Used on the event loop only."""
 
-    def __init__(self, config: Config, *, sessions: Sessions, media: MediaPlane, sip: SipEndpoint | None) -> None:
+    def __init__(self, config: Config, *, sessions: Sessions, sip: SipEndpoint | None) -> None:
         self._config = config
         self._sessions = sessions
-        self._media = media
-        self._sip = sip
         self._trunks = {trunk.name: trunk for trunk in config.trunks}
         self._dns = {
             dn.number: Dn(dn.number, upstream=False, display_name=dn.display_name, skills=tuple(dn.skills))
@@ -284,7 +280,8 @@ class Agents:
     # -- calls to DNs
 
     def _registration_of(self, owner: str, trunk: str) -> DnRegistration | None:
-        return self._registrar.registration(owner.removeprefix(OWNER), trunk) if owner.startswith(OWNER) else None
+        number = dn_of(owner)
+        return self._registrar.registration(number, trunk) if number is not None else None
 
     def _on_incoming(self, call: SipCall, invite: IncomingInvite) -> None:
         """A trunk has sent an INVITE."""

@@ -16,6 +16,7 @@ from sdpserver.agents import Agents
 from sdpserver.errors import BadRequest, NotFound
 from sdpserver.messages import CallList, CallStatus, DnList, HangupRequest, MakeCallRequest, TransferRequest, WhichCall
 from sdpserver.session import Session
+from sdpserver.session.inbound import dn_of
 
 from .credentials import Principal
 from .requests import body_of, principal_of, sessions_of
@@ -31,7 +32,7 @@ def _agents(request: Request) -> Agents:
 def _may_see(principal: Principal, session: Session) -> bool:
     if session.owner == principal.name or SUPERVISE in principal.scopes:
         return True
-    return DN_SCOPE in principal.scopes and session.owner.startswith("dn:")
+    return DN_SCOPE in principal.scopes and dn_of(session.owner) is not None
 
 
 def _call(request: Request, principal: Principal, which: WhichCall) -> Session:

@@ -38,9 +38,9 @@ class BrowserSide:
 
     # -- the leg in use
 
-    def use(self, leg: WebRtcLeg) -> WebRtcLeg | None:
-        """Talk by this leg from now on; the one before is returned, for `close`."""
-        before, self.leg = self.leg, leg
+    def use(self, leg: WebRtcLeg) -> None:
+        """Talk by this leg from now on."""
+        self.leg = leg
         leg.on_event = lambda event, detail: self._on_event(leg, event, detail)
         leg.on_channel = self._on_channel
         if self._detect_inband_presses:
@@ -48,7 +48,6 @@ class BrowserSide:
         if leg.remote_address:  # a browser checks as soon as it has made its answer, which may be here later
             self._on_event(leg, WebRtcEvent.ICE_CONNECTED, leg.remote_address)
         self._run(leg)
-        return before
 
     def carry(self, group: asyncio.TaskGroup) -> None:
         """The session's tasks, in which the legs run."""

@@ -12,11 +12,12 @@ from sdpserver.dtmf import DtmfOrder, LegName, Press
 from sdpserver.errors import Conflict
 from sdpserver.events import EventLog
 from sdpserver.messages import CallOptions
+from sdpserver.timestamps import utc_text
 from sdpserver.webrtc import WebRtcLeg
 
 from .call_audio import CallAudio
 from .far_end import BROWSER, FAR, FarEnd
-from .inbound import Caller
+from .inbound import Caller, dn_of
 from .recorder import Recording
 from .routing import Destination
 from .states import CallState, SessionStates
@@ -71,7 +72,7 @@ class Commands:
     def describe_call(self) -> dict[str, Any]:
         """An entry of GET /api/calls/active."""
         inbound = self.caller is not None
-        mine = self.owner.removeprefix("dn:") if self.owner.startswith("dn:") else None
+        mine = dn_of(self.owner)
         remote = self.caller.number if self.caller is not None else self.destination.uri
         return {
             "callId": self.call_id,
@@ -81,7 +82,7 @@ class Commands:
             "from": remote if inbound else self.options.from_,
             "to": mine if inbound else remote,
             "state": self.call_state,
-            "since": self.created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "since": utc_text(self.created_at),
             "held": self.on_hold,
             "muted": self.is_muted,
         }

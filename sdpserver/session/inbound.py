@@ -18,6 +18,19 @@ if TYPE_CHECKING:
     from .session import Session
 
 
+_DN_OWNER = "dn:"
+
+
+def owner_of_dn(number: str) -> str:
+    """Whose sessions those of a DN are. No API key can have this name, since none has a colon."""
+    return _DN_OWNER + number
+
+
+def dn_of(owner: str) -> str | None:
+    """The DN whose sessions an owner's are; None: they are those of a credential."""
+    return owner.removeprefix(_DN_OWNER) if owner.startswith(_DN_OWNER) else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
     """Who calls a DN. `headers` are those that its client may see."""

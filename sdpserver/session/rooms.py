@@ -21,6 +21,7 @@ from sdpserver.config import Config
 from sdpserver.errors import NotFound, Unavailable
 from sdpserver.media import MediaLeg, MediaPlane, MediaRecording, MediaRoom
 from sdpserver.recording import RecordingFolder
+from sdpserver.timestamps import utc_text
 
 from .recorder import Recorder, RecordingListener
 
@@ -82,7 +83,7 @@ class Member:
             "talking": self.talking,
             "level_dbov": round(level_dbov, 1),
             "supervisor": self.hidden,
-            "since": self.since.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "since": utc_text(self.since),
         }
 
 
@@ -305,7 +306,7 @@ class Room:
         return {
             "room": self.name,
             "members": self._visible,
-            "since": self.since.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "since": utc_text(self.since),
             "rate_hz": self.media.rate_hz,
         }
 

@@ -18,6 +18,7 @@ from sdpserver.media import MediaLeg
 from sdpserver.messages import CallInfo, CallOptions, OfferResponse, SdpAnswer
 from sdpserver.recording import RecordingFolder
 from sdpserver.sip import Refer
+from sdpserver.timestamps import utc_text
 from sdpserver.webrtc import DataChannel, Offer, WebRtcEvent, WebRtcLeg
 
 from .browser_side import BrowserSide
@@ -479,7 +480,7 @@ class Session(Commands):
         return {
             "session_id": self.id,
             "state": self.state,
-            "created_at": self.created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "created_at": utc_text(self.created_at),
             "duration_s": self._duration_s,
             "close_reason": self.close_reason,
             "metadata": self.metadata,

@@ -112,9 +112,8 @@ class Referring(Transfer):
 class Handing(Transfer):
     """A DN of this server rings; when it answers, its session takes the far end over."""
 
-    def __init__(self, session: Session, far_end: FarEnd, to: str) -> None:
+    def __init__(self, session: Session, to: str) -> None:
         super().__init__(session, to)
-        self._moving = far_end
         self.target: Session | None = None
 
     def create_far_end(self, session: Session, _parts: FarEndParts) -> FarEnd:

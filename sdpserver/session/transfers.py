@@ -60,7 +60,7 @@ class Transfers:
         if isinstance(far_end, SipFarEnd) and far_end.is_on(destination.trunk):
             self._refer(Referring(session, to), lambda: far_end.refer(destination.user))
         elif destination.dn:
-            self._send_to_dn(session, far_end, destination)
+            self._send_to_dn(session, destination)
         elif isinstance(far_end, LocalFarEnd) and far_end.peer is not None:
             self._send_on(session, far_end.peer, destination, to)
         else:
@@ -72,11 +72,11 @@ class Transfers:
         referring.progressed("trying")
         send()
 
-    def _send_to_dn(self, session: Session, far_end: FarEnd, destination: Destination) -> None:
+    def _send_to_dn(self, session: Session, destination: Destination) -> None:
         ring = self._parts().ring
         if ring is None:
             raise Conflict("no DN can be called", reason="cannot_transfer", session_id=session.id)
-        handing = Handing(session, far_end, destination.uri)
+        handing = Handing(session, destination.uri)
         handing.begin()
         try:
             handing.target = ring(destination.dn, session.remote_party, handing.create_far_end)

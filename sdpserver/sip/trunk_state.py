@@ -9,6 +9,7 @@ from typing import Any
 
 from ..config import Trunk
 from ..errors import ConfigError
+from ..timestamps import utc_text
 from . import address
 from .accounts import OptionsAnswer, Registration
 from .resolve import Resolved
@@ -50,7 +51,7 @@ class TrunkState:
             "answered": answer.is_from_peer,
             "sip_status": answer.status,
             "sip_reason": answer.phrase,
-            "at": answered_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "at": utc_text(answered_at),
         }
 
 
