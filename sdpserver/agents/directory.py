@@ -12,7 +12,7 @@ import structlog
 
 from sdpserver.config import Config, Trunk
 from sdpserver.errors import BadRequest, Conflict, NotFound, SdpServerError, SipRefused
-from sdpserver.messages import CallOptions
+from sdpserver.models.webrtc import CallOptions
 from sdpserver.session import Session, Sessions
 from sdpserver.session.far_end import FarEnd
 from sdpserver.session.inbound import Caller, CreateFarEnd, FarEndParts, dn_of, owner_of_dn

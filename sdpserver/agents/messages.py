@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, field
 
 from sdpserver import dtmf
-from sdpserver.messages import CallId, IceCandidate, Request, RoomName
+from sdpserver.models.base import CallId, Request, RoomName
+from sdpserver.models.webrtc import IceCandidate
 
 Number = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~+*#-]{1,64}$(?!\n)", min_length=1, max_length=64)]
 Secret = Annotated[str, Meta(max_length=512)]

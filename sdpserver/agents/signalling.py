@@ -13,7 +13,7 @@ import structlog
 from sdpserver.dtmf import DtmfMethod, DtmfOrder, check_digits
 from sdpserver.errors import BadRequest, Conflict, Forbidden, SdpServerError
 from sdpserver.json_bodies import check_metadata, convert
-from sdpserver.messages import CallOptions, OfferRequest, SdpOffer
+from sdpserver.models.webrtc import CallOptions, OfferRequest, SdpOffer
 from sdpserver.session import Sessions
 from sdpserver.session.far_end import BROWSER
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -15,20 +14,33 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Lifespan
 
-from sdpserver import __version__
 from sdpserver.config import Config
-from sdpserver.errors import Unavailable
-from sdpserver.messages import Health, Ready
 
-from . import call_routes, dn_routes, openapi, room_routes, trunk_routes, webrtc_routes, websocket
+from . import (
+    call_routes,
+    dn_routes,
+    openapi,
+    operations,
+    room_routes,
+    server_routes,
+    trunk_routes,
+    webrtc_routes,
+    websocket,
+)
 from .credentials import Credentials
 from .gate import Gate
 from .ice_servers import IceServers
-from .responses import json_response
 
 DOCS_PAGE = Path(__file__).with_name("docs.html")
 DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
-Endpoint = Callable[[Request], Awaitable[Response]]
+OPERATIONS = (
+    *webrtc_routes.OPERATIONS,
+    *call_routes.OPERATIONS,
+    *room_routes.OPERATIONS,
+    *dn_routes.OPERATIONS,
+    *trunk_routes.OPERATIONS,
+    *server_routes.OPERATIONS,
+)
 CHECKOUT_FOLDERS = {"/examples": "examples", "/sdk": "clients/js/src"}
 """Served read-only when the server runs from a checkout, so that the example pages have an origin that may use it."""
 
@@ -58,16 +70,9 @@ async def _leave_to_gate(_: Request, exc: Exception) -> Response:
 def _routes() -> list[BaseRoute]:
     return [
         Route("/", _home, methods=["GET"]),
-        Route("/health", _health, methods=["GET"]),
-        Route("/api/health", _health, methods=["GET"]),
-        Route("/ready", _ready, methods=["GET"]),
-        Route("/openapi.json", _fixed(openapi.document(), "application/json"), methods=["GET"]),
+        Route("/openapi.json", _fixed(openapi.document(OPERATIONS), "application/json"), methods=["GET"]),
         Route("/docs", _fixed(DOCS_PAGE.read_bytes(), "text/html; charset=utf-8", DOCS_POLICY), methods=["GET"]),
-        *webrtc_routes.ROUTES,
-        *call_routes.ROUTES,
-        *room_routes.ROUTES,
-        *dn_routes.ROUTES,
-        *trunk_routes.ROUTES,
+        *operations.routes(OPERATIONS),
         *websocket.ROUTES,
     ]
 
@@ -83,9 +88,7 @@ def _checkout_folders() -> list[BaseRoute]:
     ]
 
 
-def _fixed(
-    body: bytes, media_type: str, policy: str = "default-src 'none'"
-) -> Callable[[Request], Awaitable[Response]]:
+def _fixed(body: bytes, media_type: str, policy: str = "default-src 'none'") -> operations.Endpoint:
     headers = {"content-security-policy": policy}
 
     async def endpoint(_: Request) -> Response:
@@ -96,14 +99,3 @@ def _fixed(
 
 async def _home(_: Request) -> Response:
     return RedirectResponse("/docs")
-
-
-async def _health(request: Request) -> Response:
-    uptime_s = round(time.monotonic() - request.app.state.started, 3)
-    return json_response(Health(version=__version__, uptime_s=uptime_s))
-
-
-async def _ready(request: Request) -> Response:
-    if request.app.state.draining:
-        raise Unavailable("the server is shutting down", reason="draining", retry_after_s=5)
-    return json_response(Ready())

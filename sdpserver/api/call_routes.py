@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
 
 from sdpserver.dtmf import DtmfMethod, DtmfOrder, check_digits
 from sdpserver.errors import BadRequest
-from sdpserver.messages import CallStatus, DtmfRequest, PlayRequest, RecordRequest, RecordResponse
+from sdpserver.models.calls import CallStatus, DtmfRequest, PlayRequest, RecordRequest, RecordResponse
 from sdpserver.session import Session
 from sdpserver.session.far_end import BROWSER, FAR
 
+from .operations import BODY_ERRORS, Operation
 from .requests import body_of, principal_of, sessions_of
 from .responses import json_response
 
@@ -71,8 +71,32 @@ async def record(request: Request) -> Response:
     return json_response(RecordResponse(callId=message.callId, status=recording.state.value, path=recording.path))
 
 
-ROUTES: list[BaseRoute] = [
-    Route("/api/call/play", play, methods=["POST"]),
-    Route("/api/call/record", record, methods=["POST"]),
-    Route("/api/call/dtmf", dtmf, methods=["POST"]),
-]
+OPERATIONS = (
+    Operation(
+        method="POST",
+        path="/api/call/play",
+        endpoint=play,
+        summary="Play a sound into one of the caller's own calls, or stop it",
+        request=PlayRequest,
+        response=CallStatus,
+        errors=(400, 401, 404, 409, *BODY_ERRORS),
+    ),
+    Operation(
+        method="POST",
+        path="/api/call/record",
+        endpoint=record,
+        summary="Record a call: begin, pause, resume, stop",
+        request=RecordRequest,
+        response=RecordResponse,
+        errors=(400, 401, 404, 409, *BODY_ERRORS, 503),
+    ),
+    Operation(
+        method="POST",
+        path="/api/call/dtmf",
+        endpoint=dtmf,
+        summary="Press keys on one of the caller's own calls",
+        request=DtmfRequest,
+        response=CallStatus,
+        errors=(400, 401, 404, 409, *BODY_ERRORS),
+    ),
+)

@@ -6,19 +6,20 @@ own calls only.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
 
 from sdpserver.agents import Agents
 from sdpserver.errors import BadRequest, NotFound
-from sdpserver.messages import CallList, CallStatus, DnList, HangupRequest, MakeCallRequest, TransferRequest, WhichCall
+from sdpserver.models.calls import CallList, CallStatus, HangupRequest, MakeCallRequest, TransferRequest, WhichCall
+from sdpserver.models.dns import DnList
 from sdpserver.session import Session
 from sdpserver.session.inbound import dn_of
 
 from .credentials import Principal
+from .operations import BODY_ERRORS, Operation
 from .requests import body_of, principal_of, sessions_of
 from .responses import json_response
 
@@ -140,15 +141,90 @@ async def transfer(request: Request) -> Response:
     return json_response(CallStatus(callId=call.call_id, status="transferred" if call.closed else "transferring"))
 
 
-ROUTES: list[BaseRoute] = [
-    Route("/api/dn/list", list_dns, methods=["GET"]),
-    Route("/api/dn/{dn}", describe_dn, methods=["GET"]),
-    Route("/api/calls/active", active_calls, methods=["GET"]),
-    Route("/api/calls/dn/{dn}", calls_of_dn, methods=["GET"]),
-    Route("/api/calls/{call_id}", describe_call, methods=["GET"]),
-    Route("/api/call/make", make, methods=["POST"]),
-    Route("/api/call/hangup", hangup, methods=["POST"]),
-    Route("/api/call/hold", hold, methods=["POST"]),
-    Route("/api/call/resume", resume, methods=["POST"]),
-    Route("/api/call/transfer", transfer, methods=["POST"]),
-]
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/api/dn/list",
+        endpoint=list_dns,
+        summary="All DNs: who is there, and their calls",
+        response=DnList,
+        errors=(401,),
+    ),
+    Operation(
+        method="GET",
+        path="/api/dn/{dn}",
+        endpoint=describe_dn,
+        summary="One DN",
+        response=dict[str, Any],
+        errors=(401, 404),
+    ),
+    Operation(
+        method="GET",
+        path="/api/calls/active",
+        endpoint=active_calls,
+        summary="The live calls that the caller may see",
+        response=CallList,
+        errors=(401,),
+    ),
+    Operation(
+        method="GET",
+        path="/api/calls/dn/{dn}",
+        endpoint=calls_of_dn,
+        summary="The live calls of a DN",
+        response=CallList,
+        errors=(401, 404),
+    ),
+    Operation(
+        method="GET",
+        path="/api/calls/{call_id}",
+        endpoint=describe_call,
+        summary="One live call",
+        response=dict[str, Any],
+        errors=(401, 404, 409),
+    ),
+    Operation(
+        method="POST",
+        path="/api/call/make",
+        endpoint=make,
+        summary="Have a DN ring, and call a number for it when it answers",
+        request=MakeCallRequest,
+        response=CallStatus,
+        errors=(400, 401, 404, *BODY_ERRORS, 502, 503),
+    ),
+    Operation(
+        method="POST",
+        path="/api/call/hangup",
+        endpoint=hangup,
+        summary="End a call",
+        request=HangupRequest,
+        response=CallStatus,
+        errors=(400, 401, 404, 409, *BODY_ERRORS),
+    ),
+    Operation(
+        method="POST",
+        path="/api/call/hold",
+        endpoint=hold,
+        summary="Put a call on hold",
+        request=WhichCall,
+        response=CallStatus,
+        errors=(400, 401, 404, 409, *BODY_ERRORS),
+    ),
+    Operation(
+        method="POST",
+        path="/api/call/resume",
+        endpoint=resume,
+        summary="Take a call back from hold",
+        request=WhichCall,
+        response=CallStatus,
+        errors=(400, 401, 404, 409, *BODY_ERRORS),
+    ),
+    Operation(
+        method="POST",
+        path="/api/call/transfer",
+        endpoint=transfer,
+        summary="Transfer a call, blind or after a consultation",
+        request=TransferRequest,
+        response=CallStatus,
+        errors=(400, 401, 404, 409, *BODY_ERRORS),
+    ),
+)

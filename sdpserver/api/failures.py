@@ -17,7 +17,7 @@ from sdpserver.errors import (
     SipRefused,
     Unauthorized,
 )
-from sdpserver.messages import ErrorResponse
+from sdpserver.models.base import ErrorResponse
 
 _encode = msgspec.json.Encoder().encode
 

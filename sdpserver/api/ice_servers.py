@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from sdpserver.config import Config
-from sdpserver.messages import IceServerInfo
+from sdpserver.models.webrtc import IceServerInfo
 
 log = structlog.get_logger(__name__)
 

@@ -11,5 +11,5 @@ _encode = msgspec.json.Encoder().encode
 
 
 def json_response(content: Any) -> Response:
-    """200 with `content`: a message of `messages`, or plain values."""
+    """200 with `content`: a body of `models`, or plain values."""
     return Response(_encode(content), media_type="application/json")

@@ -5,27 +5,19 @@ One's own members are one's own to mute and remove; those of others need `superv
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
 
 from sdpserver.errors import BadRequest, Forbidden
-from sdpserver.messages import (
-    CallStatus,
-    ConferenceRequest,
-    ConferenceStatus,
-    MuteRequest,
-    RoomList,
-    RoomMember,
-    RoomRecordRequest,
-    RoomRecordResponse,
-    RoomStatus,
-    SuperviseRequest,
-)
+from sdpserver.models.calls import CallStatus, ConferenceRequest, ConferenceStatus, MuteRequest, SuperviseRequest
+from sdpserver.models.rooms import RoomList, RoomMember, RoomRecordRequest, RoomRecordResponse, RoomStatus
 from sdpserver.session.conferences import Mode
 from sdpserver.session.rooms import Room
 
 from .credentials import Principal
+from .operations import BODY_ERRORS, Operation
 from .requests import body_of, principal_of, sessions_of
 from .responses import json_response
 
@@ -131,14 +123,84 @@ async def mute(request: Request) -> Response:
     return json_response(CallStatus(callId=message.callId, status="muted" if message.mute else "unmuted"))
 
 
-ROUTES: list[BaseRoute] = [
-    Route("/api/rooms", list_rooms, methods=["GET"]),
-    Route("/api/rooms/{room}", describe_room, methods=["GET"]),
-    Route("/api/rooms/{room}/mute", mute_member, methods=["POST"]),
-    Route("/api/rooms/{room}/unmute", unmute_member, methods=["POST"]),
-    Route("/api/rooms/{room}/kick", kick_member, methods=["POST"]),
-    Route("/api/rooms/{room}/record", record_room, methods=["POST"]),
-    Route("/api/call/conference", conference, methods=["POST"]),
-    Route("/api/call/supervise", supervise, methods=["POST"]),
-    Route("/api/call/mute", mute, methods=["POST"]),
-]
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/api/rooms",
+        endpoint=list_rooms,
+        summary="Conferences",
+        response=RoomList,
+        errors=(401,),
+    ),
+    Operation(
+        method="GET",
+        path="/api/rooms/{room}",
+        endpoint=describe_room,
+        summary="One conference: its members and who talks",
+        response=dict[str, Any],
+        errors=(401, 404),
+    ),
+    Operation(
+        method="POST",
+        path="/api/rooms/{room}/mute",
+        endpoint=mute_member,
+        summary="Mute a member of a conference",
+        request=RoomMember,
+        response=RoomStatus,
+        errors=(400, 401, 404, *BODY_ERRORS),
+    ),
+    Operation(
+        method="POST",
+        path="/api/rooms/{room}/unmute",
+        endpoint=unmute_member,
+        summary="Unmute a member of a conference",
+        request=RoomMember,
+        response=RoomStatus,
+        errors=(400, 401, 404, *BODY_ERRORS),
+    ),
+    Operation(
+        method="POST",
+        path="/api/rooms/{room}/kick",
+        endpoint=kick_member,
+        summary="Kick a member of a conference",
+        request=RoomMember,
+        response=RoomStatus,
+        errors=(400, 401, 404, *BODY_ERRORS),
+    ),
+    Operation(
+        method="POST",
+        path="/api/rooms/{room}/record",
+        endpoint=record_room,
+        summary="Record a conference: begin, pause, resume, stop",
+        request=RoomRecordRequest,
+        response=RoomRecordResponse,
+        errors=(400, 401, 404, 409, *BODY_ERRORS, 503),
+    ),
+    Operation(
+        method="POST",
+        path="/api/call/conference",
+        endpoint=conference,
+        summary="Put the caller's own calls into one room, where all of their sides hear each other",
+        request=ConferenceRequest,
+        response=ConferenceStatus,
+        errors=(400, 401, 404, 409, *BODY_ERRORS, 503),
+    ),
+    Operation(
+        method="POST",
+        path="/api/call/supervise",
+        endpoint=supervise,
+        summary="Listen to a call, whisper to its browser's side, or join it",
+        request=SuperviseRequest,
+        response=CallStatus,
+        errors=(400, 401, 404, 409, *BODY_ERRORS, 503),
+    ),
+    Operation(
+        method="POST",
+        path="/api/call/mute",
+        endpoint=mute,
+        summary="Let the others hear silence instead of one side of a call",
+        request=MuteRequest,
+        response=CallStatus,
+        errors=(400, 401, 404, 409, *BODY_ERRORS),
+    ),
+)

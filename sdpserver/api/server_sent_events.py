@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated
 
 import orjson
+from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -12,8 +14,16 @@ from starlette.types import Receive, Scope, Send
 from sdpserver.errors import BadRequest
 from sdpserver.events import SessionEvent, Subscription
 
+from .operations import Parameter
+
 HEARTBEAT_S = 15.0
 RETRY_MS = 2000
+LAST_EVENT_ID = Parameter(
+    name="Last-Event-ID",
+    type=Annotated[int, Meta(ge=0)],
+    description="Only the events after this one.",
+    where="header",
+)
 
 
 def last_event_id(request: Request) -> int:

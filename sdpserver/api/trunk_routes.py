@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
 
-from sdpserver.messages import TrunkList
+from sdpserver.models.trunks import TrunkList
 
+from .operations import Operation
 from .requests import principal_of, sessions_of
 from .responses import json_response
 
@@ -18,4 +18,13 @@ async def status(request: Request) -> Response:
     return json_response(TrunkList(trunks=sessions_of(request).trunks()))
 
 
-ROUTES: list[BaseRoute] = [Route("/api/genesys/status", status, methods=["GET"])]
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/api/genesys/status",
+        endpoint=status,
+        summary="Every trunk: whether it answers, where it is",
+        response=TrunkList,
+        errors=(401,),
+    ),
+)

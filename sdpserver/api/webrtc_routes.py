@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
 from starlette.types import Receive
 
 from sdpserver.errors import BadRequest
 from sdpserver.json_bodies import check_metadata
-from sdpserver.messages import (
+from sdpserver.models.webrtc import (
     CloseRequest,
     CloseResponse,
     IceCandidate,
     IceCandidateRequest,
     IceCandidateResponse,
+    IceServerInfo,
     OfferRequest,
+    OfferResponse,
     SessionList,
 )
 from sdpserver.session.verdict import judge
@@ -28,9 +29,10 @@ from sdpserver.session.verdict import judge
 from .credentials import ANONYMOUS, Principal
 from .failures import ClientDisconnected
 from .ice_servers import IceServers
+from .operations import BODY_ERRORS, Content, Operation
 from .requests import body_of, principal_of, sessions_of
 from .responses import json_response
-from .server_sent_events import EventStream, last_event_id
+from .server_sent_events import LAST_EVENT_ID, EventStream, last_event_id
 
 T = TypeVar("T")
 
@@ -137,13 +139,74 @@ async def session_events(request: Request) -> Response:
     return EventStream(sessions_of(request).subscribe(session_id, owner=principal.name, after_id=after_id))
 
 
-ROUTES: list[BaseRoute] = [
-    Route("/webrtc/offer", offer, methods=["POST"]),
-    Route("/webrtc/ice-candidate", ice_candidate, methods=["POST"]),
-    Route("/webrtc/close", close, methods=["POST"]),
-    Route("/iceservers", ice_servers, methods=["GET"]),
-    Route("/webrtc/sessions", list_sessions, methods=["GET"]),
-    Route("/webrtc/sessions/{session_id}", describe_session, methods=["GET"]),
-    Route("/webrtc/sessions/{session_id}/verdict", session_verdict, methods=["GET"]),
-    Route("/webrtc/sessions/{session_id}/events", session_events, methods=["GET"]),
-]
+OPERATIONS = (
+    Operation(
+        method="POST",
+        path="/webrtc/offer",
+        endpoint=offer,
+        summary="Open a session with an SDP offer, or send a new offer for one",
+        request=OfferRequest,
+        response=OfferResponse,
+        errors=(400, 401, 404, 409, *BODY_ERRORS, 502, 503, 504),
+    ),
+    Operation(
+        method="POST",
+        path="/webrtc/ice-candidate",
+        endpoint=ice_candidate,
+        summary="Tell the client's ICE candidates",
+        request=IceCandidateRequest,
+        response=IceCandidateResponse,
+        errors=(400, 401, 404, *BODY_ERRORS),
+    ),
+    Operation(
+        method="POST",
+        path="/webrtc/close",
+        endpoint=close,
+        summary="Close a session",
+        request=CloseRequest,
+        response=CloseResponse,
+        errors=(400, 401, 404, *BODY_ERRORS),
+    ),
+    Operation(
+        method="GET",
+        path="/iceservers",
+        endpoint=ice_servers,
+        summary="ICE servers for RTCPeerConnection",
+        response=list[IceServerInfo],
+        errors=(401,),
+    ),
+    Operation(
+        method="GET",
+        path="/webrtc/sessions",
+        endpoint=list_sessions,
+        summary="The caller's open sessions",
+        response=SessionList,
+        errors=(401,),
+    ),
+    Operation(
+        method="GET",
+        path="/webrtc/sessions/{session_id}",
+        endpoint=describe_session,
+        summary="One session: state, media, timeline",
+        response=dict[str, Any],
+        errors=(401, 404),
+    ),
+    Operation(
+        method="GET",
+        path="/webrtc/sessions/{session_id}/verdict",
+        endpoint=session_verdict,
+        summary="Why a session has no audio: one sentence and its evidence",
+        response=dict[str, Any],
+        errors=(401, 404),
+    ),
+    Operation(
+        method="GET",
+        path="/webrtc/sessions/{session_id}/events",
+        endpoint=session_events,
+        summary="One session's events, as they happen",
+        response=Content(media_type="text/event-stream"),
+        other={204: "The session is closed and all of its events have been read."},
+        errors=(400, 401, 404),
+        parameters=(LAST_EVENT_ID,),
+    ),
+)

@@ -11,7 +11,7 @@ from sdpserver._media import Sound
 from sdpserver.dtmf import DtmfOrder, LegName, Press
 from sdpserver.errors import Conflict
 from sdpserver.events import EventLog
-from sdpserver.messages import CallOptions
+from sdpserver.models.webrtc import CallOptions
 from sdpserver.timestamps import utc_text
 from sdpserver.webrtc import WebRtcLeg
 

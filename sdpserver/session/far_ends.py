@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sdpserver.errors import SdpServerError
-from sdpserver.messages import CallOptions
+from sdpserver.models.webrtc import CallOptions
 from sdpserver.webrtc import WebRtcLeg
 
 from .far_end import BuiltInFarEnd, ConferenceFarEnd, FarEnd, FarEndListener

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sdpserver.dtmf import DtmfMethod, DtmfOrder, Press
 from sdpserver.errors import Conflict
 from sdpserver.media import MediaLeg
-from sdpserver.messages import CallOptions
+from sdpserver.models.webrtc import CallOptions
 from sdpserver.sip.address import check_headers
 from sdpserver.sip.reasons import STATUS_BY_REASON
 from sdpserver.tones import SILENCE, Tone, progress_tones

@@ -18,7 +18,7 @@ from sdpserver.config import Config, Trunk
 from sdpserver.errors import ClientError, ConfigError, Conflict, NotFound, SdpServerError, Unavailable
 from sdpserver.events import Subscription
 from sdpserver.media import MediaPlane
-from sdpserver.messages import CallOptions, IceCandidate, OfferRequest, OfferResponse
+from sdpserver.models.webrtc import CallOptions, IceCandidate, OfferRequest, OfferResponse
 from sdpserver.recording import RecordingFolder
 from sdpserver.sdp import COMFORT_NOISE, NARROWBAND_HZ, WIDEBAND_CODECS, Codec, audio_codecs
 from sdpserver.sip import SipEndpoint
@@ -29,6 +29,7 @@ from . import routing
 from .conferences import Conferences
 from .ended import EndedSession
 from .far_ends import create_far_end
+from .followers import Follower, Followers
 from .inbound import Caller, CreateFarEnd, FarEndParts, RegistrationOf, Ringer
 from .playback import PlaybackFarEnd
 from .quality_reports import QualityReports
@@ -77,6 +78,11 @@ class Sessions:
         self._draining = False
         self._created = 0
         self._quality_reports = QualityReports()
+        self._followers = Followers()
+
+    def follow(self, follower: Follower) -> None:
+        """Tell it of every session that begins from now on, and of its end."""
+        self._followers.add(follower)
 
     # -- requests
 
@@ -172,6 +178,7 @@ class Sessions:
         self._calls[session.call_id] = session
         self._drop_ended(session.id)
         self._created += 1
+        self._followers.session_began(session)
         task = asyncio.get_running_loop().create_task(self._run(session), name=f"session {session.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -295,6 +302,7 @@ class Sessions:
         finally:
             del self._open[session.id]
             self._remember(session)
+            self._followers.session_ended(session)
 
     def _remember(self, session: Session) -> None:
         linger_s = self._config.session.linger_s

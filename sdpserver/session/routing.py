@@ -11,7 +11,7 @@ from typing import Any
 
 from sdpserver.config import Config, Trunk
 from sdpserver.errors import BadRequest
-from sdpserver.messages import CallOptions
+from sdpserver.models.webrtc import CallOptions
 from sdpserver.sounds import check_name
 
 MAX_DESTINATION_LENGTH = 256

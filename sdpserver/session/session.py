@@ -15,7 +15,7 @@ from sdpserver.dtmf import Press
 from sdpserver.errors import SdpServerError
 from sdpserver.events import EventLog
 from sdpserver.media import MediaLeg
-from sdpserver.messages import CallInfo, CallOptions, OfferResponse, SdpAnswer
+from sdpserver.models.webrtc import CallInfo, CallOptions, OfferResponse, SdpAnswer
 from sdpserver.recording import RecordingFolder
 from sdpserver.sip import Refer
 from sdpserver.timestamps import utc_text

@@ -11,7 +11,7 @@ from sdpserver.config import Trunk
 from sdpserver.dtmf import DtmfMethod, DtmfOrder, Press, choose_method
 from sdpserver.errors import Conflict
 from sdpserver.media import LegEvent, MediaLeg
-from sdpserver.messages import CallOptions
+from sdpserver.models.webrtc import CallOptions
 from sdpserver.sdp import Codec, Direction, audio_codecs, with_comfort_noise, with_telephone_events
 from sdpserver.sip import LocalAudio, RemoteAudio, SipCall, SipEndpoint, SipEvent, SipEventType, SrtpKeys
 from sdpserver.sip.reasons import STATUS_BY_REASON

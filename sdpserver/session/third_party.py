@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sdpserver.messages import CallOptions
+from sdpserver.models.webrtc import CallOptions
 
 from .bystander import Bystander
 from .far_end import CallEnd, FarEnd

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sdpserver.errors import BadRequest, Conflict, SdpServerError
-from sdpserver.messages import CallOptions
+from sdpserver.models.webrtc import CallOptions
 from sdpserver.sip import Refer
 
 from .far_end import FarEnd

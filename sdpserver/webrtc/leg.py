@@ -16,7 +16,7 @@ from sdpserver import _media
 from sdpserver.dtmf import DEFAULT_GAP_MS, DtmfMethod, choose_method
 from sdpserver.errors import BadRequest, Conflict
 from sdpserver.media import LegEvent, WebRtcMediaLeg
-from sdpserver.messages import IceCandidateInfo
+from sdpserver.models.webrtc import IceCandidateInfo
 from sdpserver.sdp import Codec, Direction
 
 from . import offer_answer

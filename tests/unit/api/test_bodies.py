@@ -12,7 +12,7 @@ from sdpserver import json_bodies
 from sdpserver.api import bodies
 from sdpserver.api.failures import ClientDisconnected
 from sdpserver.errors import BadRequest, BodyTooLarge, RequestTimeout
-from sdpserver.messages import OfferRequest
+from sdpserver.models.webrtc import OfferRequest
 
 
 class Incoming:

@@ -6,7 +6,7 @@ import pytest
 
 from sdpserver.config import Config, Route, Routing, Trunk
 from sdpserver.errors import BadRequest
-from sdpserver.messages import CallOptions
+from sdpserver.models.webrtc import CallOptions
 from sdpserver.session.routing import BuiltIn, host_of, resolve
 
 PBX = Trunk(name="pbx", server="pbx.example.com:5060", from_domain="example.com")

@@ -9,7 +9,7 @@ import pytest
 
 from sdpserver.config import Config, Trunk
 from sdpserver.errors import Conflict
-from sdpserver.messages import CallOptions
+from sdpserver.models.webrtc import CallOptions
 from sdpserver.recording import RecordingFolder
 from sdpserver.session.quality_reports import QualityReports
 from sdpserver.session.routing import Destination
