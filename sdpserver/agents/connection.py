@@ -125,6 +125,13 @@ class ConnectionCall:
     def _send(self, type_: str, id_: MessageId = None, **payload: Any) -> None:
         self.connection.send(type_, {"callId": self.session.call_id, **payload}, id_)
 
+    @property
+    def state(self) -> str:
+        """As the client is told. That a call has ended is told by `callEnded` alone, after its tone has been heard: it
+        may have been refused before the client has the reply to its `call`."""
+        state = self.session.call_state
+        return "calling" if state == "ended" else state
+
     def leave(self) -> None:
         """Follow it no more. Idempotent."""
         self.session.events.unlisten(self._on_event)
@@ -201,7 +208,7 @@ class ConnectionCall:
         session = self.session
         return {
             "callId": session.call_id,
-            "state": session.call_state,
+            "state": self.state,
             "direction": "inbound" if session.caller else "outbound",
             "remote": session.destination.uri,
             "displayName": session.caller.display_name if session.caller else "",

@@ -212,9 +212,8 @@ class Signalling:
 
     def _progress(self, call: ConnectionCall, sdp: str, id_: MessageId) -> None:
         """The reply to a call. One to a built-in destination may have been answered already."""
-        state = call.session.call_state
-        payload = {"callId": call.session.call_id, "state": state, "sdp": sdp}
-        if state == "answered":
+        payload = {"callId": call.session.call_id, "state": call.state, "sdp": sdp}
+        if call.state == "answered":
             self._socket.send("callProgress", payload | {"state": "calling"}, id_)
             call.send_accepted()
         else:

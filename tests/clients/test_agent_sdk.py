@@ -142,7 +142,8 @@ async def test_what_a_trunk_refuses_ends_with_its_reason(ann: Ann) -> None:
 
 async def test_early_media_is_heard_before_the_answer(ann: Ann) -> None:
     await ann.do(
-        "window.call = await agent.call('604'); window.states = []; call.on('progress', p => states.push(p.state))"
+        "window.call = await agent.call('604'); window.states = [call.state];"
+        "call.on('progress', p => states.push(p.state))"
     )
     await ann.hears(620)
     await ann.do("await call.answered")
