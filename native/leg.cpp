@@ -98,6 +98,7 @@ void Leg::start_timeout(WorkerContext& context, Timer timer, TimeNs limit, TimeN
 /// RTP or RTCP has come.
 void Leg::heard(WorkerContext& context) {
     last_media_ = context.now;
+    figures_->last_heard.set(context.now);
     if (due(Timer::media_timeout) == 0) start_timeout(context, Timer::media_timeout, media_timeout_, context.now);
 }
 

@@ -121,6 +121,8 @@ nb::dict leg_stats(const Engine& engine, LegId leg) {
     stats["rtcp_sent"] = figures.rtcp_sent.get();
     stats["telephone_events_received"] = figures.telephone_events_received.get();
     stats["telephone_events_sent"] = figures.telephone_events_sent.get();
+    const TimeNs heard = figures.last_heard.get();
+    stats["heard_ms_ago"] = heard == 0 ? -1.0 : static_cast<double>(monotonic_ns() - heard) / kMillisecond;
     const auto remote = figures.remote_address();
     stats["remote_address"] = remote ? remote->text() : std::string();
     return stats;

@@ -110,6 +110,7 @@ class LegStats(TypedDict):
     rtcp_sent: int
     telephone_events_received: int  # presses, not packets
     telephone_events_sent: int
+    heard_ms_ago: float  # since RTP or RTCP came from its peer; -1.0: none has
     remote_address: str  # "192.0.2.1 5000", "" until known
 
 class Sound:

@@ -96,6 +96,7 @@ class EventLog:
         self._subscriptions: set[Subscription] = set()
         self._listeners: list[Callable[[SessionEvent], None]] = []
         self._first: dict[str, float] = {}
+        self._last: dict[str, float] = {}
         self.closed = False
 
     @classmethod
@@ -110,7 +111,7 @@ class EventLog:
         """Append an event and hand it to all readers."""
         event = self._create(type_, data)
         self._events.append(event)
-        self._first.setdefault(type_, event.elapsed_ms)
+        self._reached(type_, event.elapsed_ms)
         self._hand_out(event)
         return event
 
@@ -135,8 +136,12 @@ class EventLog:
             listener(event)
 
     def mark(self, type_: str) -> None:
-        """Note the time of a step that is no event of its own, the first time it is reached."""
-        self._first.setdefault(type_, (self._clock() - self._started) * 1000)
+        """Note the time of a step that is no event of its own."""
+        self._reached(type_, (self._clock() - self._started) * 1000)
+
+    def _reached(self, step: str, elapsed_ms: float) -> None:
+        self._first.setdefault(step, elapsed_ms)
+        self._last[step] = elapsed_ms
 
     def listen(self, listener: Callable[[SessionEvent], None]) -> None:
         """Call `listener` for each event from now on, on the event loop."""
@@ -181,4 +186,13 @@ class EventLog:
     @property
     def timeline(self) -> dict[str, float]:
         """When each step was first reached, in ms since the offer."""
-        return {name: round(ms, 1) for name, ms in sorted(self._first.items(), key=lambda item: item[1])}
+        return _rounded(self._first)
+
+    @property
+    def latest(self) -> dict[str, float]:
+        """As `timeline`, when each step was last reached: a reloaded page checks and shakes hands again."""
+        return _rounded(self._last)
+
+
+def _rounded(steps: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(ms, 1) for name, ms in sorted(steps.items(), key=lambda item: item[1])}

@@ -16,7 +16,7 @@ from sdpserver.timestamps import utc_text
 from sdpserver.webrtc import WebRtcLeg
 
 from .call_audio import CallAudio
-from .far_end import BROWSER, FAR, FarEnd
+from .far_end import BROWSER, FAR, CallEnd, FarEnd
 from .inbound import Caller, dn_of
 from .recorder import Recording
 from .routing import Destination
@@ -85,6 +85,21 @@ class Commands:
             "since": utc_text(self.created_at),
             "held": self.on_hold,
             "muted": self.is_muted,
+        }
+
+    def _describe_far_side(self, end: CallEnd | None) -> dict[str, Any]:
+        """The member `call` of a session's JSON."""
+        return {
+            "call_id": self.call_id,
+            "to": self.destination.uri,
+            "from": self.caller.number if self.caller else self.options.from_,
+            "direction": "inbound" if self.caller else "outbound",
+            "state": self._states.call.value,
+            "on_hold": self.on_hold,
+            "held_by_remote": self._far_end is not None and self._far_end.is_held,
+            "muted": self.is_muted,
+            "reason": end.reason if end else None,
+            "sip_status": end.sip_status if end else None,
         }
 
     def hold(self, held: bool) -> None:

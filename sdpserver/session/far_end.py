@@ -173,6 +173,11 @@ class FarEnd(ABC):
         """By the browser's side; whether the far end holds as well is another matter."""
         return False
 
+    @property
+    def is_held(self) -> bool:
+        """By the far end."""
+        return False
+
     def play_end(self, reason: str) -> None:
         """Let the browser hear that the call failed."""
         self._connect()

@@ -215,6 +215,10 @@ class LocalFarEnd(FarEnd):
     def on_hold(self) -> bool:
         return self._on_hold
 
+    @property
+    def is_held(self) -> bool:
+        return self.peer is not None and self.peer.holds
+
     def mute(self, leg_name: str, muted: bool) -> None:
         super().mute(leg_name, muted)
         if self.peer is not None:

@@ -314,6 +314,7 @@ class Session(Commands):
             raise self._closed_error()
         self._far_end = far_end
         self.destination = far_end.destination
+        self.events.mark("far_end")
         far_end.listener = self
         far_end.muted.clear()
         if self._leg is not None:
@@ -484,18 +485,10 @@ class Session(Commands):
             "duration_s": self._duration_s,
             "close_reason": self.close_reason,
             "metadata": self.metadata,
-            "call": {
-                "call_id": self.call_id,
-                "to": self.destination.uri,
-                "from": self.caller.number if self.caller else self.options.from_,
-                "direction": "inbound" if self.caller else "outbound",
-                "state": self._states.call.value,
-                "on_hold": self.on_hold,
-                "reason": end.reason if end else None,
-                "sip_status": end.sip_status if end else None,
-            },
+            "call": self._describe_far_side(end),
             "webrtc": None if leg is None else {**leg.state_json(), **leg.media.describe()},
             "sip": self._far_end.describe() if self._far_end else None,
             "recording": self.audio.recorder.describe(),
             "timeline": self.events.timeline,
+            "latest": self.events.latest,
         }

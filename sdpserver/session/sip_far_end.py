@@ -301,6 +301,10 @@ class SipFarEnd(FarEnd):
     def on_hold(self) -> bool:
         return self._on_hold
 
+    @property
+    def is_held(self) -> bool:
+        return self._is_held
+
     # -- DTMF
 
     @property

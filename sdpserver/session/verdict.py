@@ -1,7 +1,8 @@
 """Why there is no audio, from a session's JSON: one sentence and its evidence. Pure.
 
 The steps of a call are looked at in the order in which one needs the other; the first that is not as it should be is
-the cause. Before a step has had its time (`PATIENCE_S`), nothing is wrong yet and the verdict is open (`ok` null).
+the cause. Before a step has had its time (`PATIENCE_S`), nothing is wrong yet and the verdict is open (`ok` null). That
+time begins anew whenever something is: a reloaded page's handshake, a re-INVITE, another far end after a transfer.
 """
 
 from __future__ import annotations
@@ -15,6 +16,12 @@ from sdpserver.sdp import Direction
 
 PATIENCE_S = 3.0
 """A browser checks within 50 ms of its answer, DTLS takes 100 ms more, and RTP comes every 20 ms."""
+
+SILENCE_S = 10.0
+"""A peer that pauses its RTP goes on with RTCP, at most 6.2 s apart (RFC 3550 section 6.3.1: 5 s, randomised)."""
+
+MISMATCHED_PACKETS = 50
+"""A second of them: a codec changes with a packet of the old one on its way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +40,12 @@ class Verdict:
 
 def judge(session: Mapping[str, Any]) -> Verdict:
     """The verdict on a session, live or ended, as `Session.describe` has it."""
-    for step in (_call, _ice, _dtls, _browser_media, _sip_media):
+    for step in (_call, _ice, _dtls, _browser_media, _hold, _sip_media, _to_browser):
         if (verdict := step(session)) is not None:
             return verdict
-    return Verdict(ok=True, cause="ok", text="Audio flows in both directions.", evidence=_counts(session))
+    flows = "flows" if session["close_reason"] is None else "flowed"
+    muted = "; the browser's side is muted by command" if session["call"]["muted"] else ""
+    return Verdict(ok=True, cause="ok", text=f"Audio {flows} in both directions{muted}.", evidence=_counts(session))
 
 
 def _bad(cause: str, text: str, **evidence: Any) -> Verdict:
@@ -48,10 +57,22 @@ def _open(text: str, **evidence: Any) -> Verdict:
 
 
 def _since_s(session: Mapping[str, Any], *steps: str) -> float:
-    """How long ago the first of these steps that was reached was reached; that of the offer if none was."""
-    timeline = session["timeline"]
-    reached_ms = next((timeline[step] for step in steps if step in timeline), 0.0)
+    """How long ago the last of these steps was reached, the last time; the offer, if none was."""
+    latest = session["latest"]
+    reached_ms = max((latest[step] for step in steps if step in latest), default=0.0)
     return float(session["duration_s"]) - float(reached_ms) / 1000
+
+
+def _unless_early(waited_s: float, waiting_for: str, verdict: Verdict) -> Verdict:
+    """The verdict, once the step has had its time."""
+    if waited_s < PATIENCE_S:
+        return _open(waiting_for, waited_s=round(waited_s, 1))
+    return Verdict(
+        ok=verdict.ok,
+        cause=verdict.cause,
+        text=verdict.text,
+        evidence={"waited_s": round(waited_s, 1), **verdict.evidence},
+    )
 
 
 def _counts(session: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,14 +109,15 @@ def _ice(session: Mapping[str, Any]) -> Verdict | None:
     if ice["state"] != "new":
         return None
     waited_s = _since_s(session, "answer")
-    if waited_s < PATIENCE_S:
-        return _open("No ICE check has come yet.", waited_s=round(waited_s, 1))
-    return _bad(
-        "no_ice_check",
-        f"No ICE check came from the browser in the {waited_s:.0f} s since the answer: UDP to its candidates is "
-        "blocked on the way, or this server is not reached by their addresses ([webrtc] announced_ips).",
-        waited_s=round(waited_s, 1),
-        remote_candidates=ice["remote_candidates"],
+    return _unless_early(
+        waited_s,
+        "No ICE check has come yet.",
+        _bad(
+            "no_ice_check",
+            f"No ICE check came from the browser in the {waited_s:.0f} s since the answer: UDP to its candidates is "
+            "blocked on the way, or this server is not reached by their addresses ([webrtc] announced_ips).",
+            remote_candidates=ice["remote_candidates"],
+        ),
     )
 
 
@@ -103,17 +125,20 @@ def _dtls(session: Mapping[str, Any]) -> Verdict | None:
     dtls, remote = session["webrtc"]["dtls"], session["webrtc"]["ice"]["remote_address"]
     if dtls["state"] == "failed":
         return _bad("dtls_failed", f"ICE is up with {remote}, but DTLS failed: {dtls['error']}.", error=dtls["error"])
-    if "dtls" in session["timeline"]:
+    if dtls["state"] == "closed" and session["close_reason"] is None:
+        return _open("The page has closed its connection; it may yet come back with the session's resume_token.")
+    if "dtls" in session["timeline"] and dtls["state"] in ("connected", "closed"):
         return None
     waited_s = _since_s(session, "ice")
-    if waited_s < PATIENCE_S:
-        return _open("ICE is up, and DTLS is under way.", waited_s=round(waited_s, 1))
-    return _bad(
-        "dtls_not_connected",
-        f"ICE is up with {remote}, but no DTLS handshake has ended in {waited_s:.0f} s: packets larger than checks are "
-        "lost on the way (MTU), or the browser did not take the answer.",
-        waited_s=round(waited_s, 1),
-        flights_resent=dtls["flights_resent"],
+    return _unless_early(
+        waited_s,
+        "ICE is up, and DTLS is under way.",
+        _bad(
+            "dtls_not_connected",
+            f"ICE is up with {remote}, but no DTLS handshake has ended in {waited_s:.0f} s: packets larger than checks "
+            "are lost on the way (MTU), or the browser did not take the answer.",
+            flights_resent=dtls["flights_resent"],
+        ),
     )
 
 
@@ -122,13 +147,12 @@ def _browser_media(session: Mapping[str, Any]) -> Verdict | None:
     media, direction = webrtc["media"], Direction(webrtc["direction"])
     if media is None:
         return None
+    if not webrtc["codecs"]:
+        return _bad("no_audio_agreed", "The browser's SDP has no audio: its session has data channels only.")
     if media["packets_received"] == 0 and media["auth_failures"]:
-        return _bad(
-            "srtp_failed",
-            f"{media['auth_failures']} SRTP packets came from the browser, and none has a right tag: the keys differ.",
-            auth_failures=media["auth_failures"],
-        )
-    if (mismatch := _mismatch(media, "browser", webrtc["codecs"])) is not None:
+        return _srtp_failed(media, "browser")
+    waited_s = _since_s(session, "dtls", "renegotiated")
+    if (mismatch := _mismatch(media, "browser", webrtc["codecs"], waited_s)) is not None:
         return mismatch
     if not direction.receives:
         return _bad(
@@ -136,16 +160,17 @@ def _browser_media(session: Mapping[str, Any]) -> Verdict | None:
             f"The browser's SDP says that it does not send: our side of the audio is {direction.value}.",
             direction=direction.value,
         )
-    waited_s = _since_s(session, "dtls")
+    remote = webrtc["ice"]["remote_address"]
     if media["packets_received"] == 0:
-        if waited_s < PATIENCE_S:
-            return _open("ICE and DTLS are up, and no RTP has come yet.", waited_s=round(waited_s, 1))
-        return _bad(
-            "no_rtp_from_browser",
-            f"ICE and DTLS are up; 0 RTP packets came from the browser at {webrtc['ice']['remote_address']} in "
-            f"{waited_s:.0f} s: it has no microphone, or its track is not sent.",
-            waited_s=round(waited_s, 1),
-            **_counts(session),
+        return _unless_early(
+            waited_s,
+            "ICE and DTLS are up, and no RTP has come yet.",
+            _bad(
+                "no_rtp_from_browser",
+                f"ICE and DTLS are up; 0 RTP packets came from the browser at {remote} in {waited_s:.0f} s: it has no "
+                "microphone, or its track is not sent.",
+                **_counts(session),
+            ),
         )
     if not direction.sends:
         return _bad(
@@ -153,20 +178,58 @@ def _browser_media(session: Mapping[str, Any]) -> Verdict | None:
             f"The browser's SDP says that it does not listen: our side of the audio is {direction.value}.",
             direction=direction.value,
         )
-    return None
+    return _stopped(media, f"the browser at {remote}", waited_s)
 
 
-def _mismatch(media: Mapping[str, Any], who: str, codecs: list[str]) -> Verdict | None:
-    unusable = media["dropped_payload_type"] + media["dropped_conversion"]
-    if not unusable or unusable < media["packets_received"]:
+def _srtp_failed(media: Mapping[str, Any], who: str) -> Verdict:
+    return _bad(
+        "srtp_failed",
+        f"{media['auth_failures']} SRTP packets came from the {who}, and none has a right tag: the keys differ.",
+        auth_failures=media["auth_failures"],
+    )
+
+
+def _mismatch(media: Mapping[str, Any], who: str, codecs: list[str], waited_s: float) -> Verdict | None:
+    """What comes is not what was agreed on, or nothing that was agreed on can be made of what is to be sent."""
+    received, unsent = media["dropped_payload_type"], media["dropped_conversion"]
+    enough = 1 if waited_s >= PATIENCE_S else MISMATCHED_PACKETS
+    if received >= max(media["packets_received"], enough):
+        text = f"{received} packets came from the {who} in a format that was not agreed on"
+    elif unsent >= max(media["packets_sent"], enough):
+        text = f"{unsent} packets could not be sent to the {who} in a format that was agreed on"
+    else:
         return None
     return _bad(
         "codec_mismatch",
-        f"{unusable} packets came from the {who} in a format that was not agreed on; agreed are {', '.join(codecs)}.",
-        dropped_payload_type=media["dropped_payload_type"],
-        dropped_conversion=media["dropped_conversion"],
+        f"{text}; agreed are {', '.join(codecs)}.",
+        dropped_payload_type=received,
+        dropped_conversion=unsent,
         codecs=codecs,
     )
+
+
+def _stopped(media: Mapping[str, Any], who: str, waited_s: float) -> Verdict | None:
+    """Both RTP and RTCP: a side that is silent on purpose still reports."""
+    heard_s_ago = media["heard_ms_ago"] / 1000
+    if min(heard_s_ago, waited_s) < SILENCE_S:
+        return None
+    return _bad(
+        "rtp_stopped",
+        f"Neither RTP nor RTCP has come from {who} for {heard_s_ago:.0f} s, after {media['packets_received']} packets: "
+        "it has gone, or its network has.",
+        heard_s_ago=round(heard_s_ago, 1),
+        packets_received=media["packets_received"],
+    )
+
+
+def _hold(session: Mapping[str, Any]) -> Verdict | None:
+    sip = session["sip"] or {}
+    direction = {"direction": sip["direction"]} if sip else {}
+    if session["call"]["on_hold"] or sip.get("on_hold"):
+        return _bad("on_hold", "The browser's side has put the call on hold.", by="local", **direction)
+    if session["call"]["held_by_remote"] and not sip:
+        return _bad("on_hold", "The far end has put the call on hold.", by="remote")
+    return None
 
 
 def _sip_media(session: Mapping[str, Any]) -> Verdict | None:
@@ -176,24 +239,15 @@ def _sip_media(session: Mapping[str, Any]) -> Verdict | None:
     if not timeline.keys() & {"answered", "early"}:
         return _open(f"The far end has not answered: {session['call']['state']}.")
     media, remote = sip["media"], sip["remote"]
-    if (mismatch := _mismatch(media, "SIP peer", sip["codecs"])) is not None:
+    waited_s = _since_s(session, "answered", "early", "far_end", "media_changed", "hold")
+    if (mismatch := _mismatch(media, "SIP peer", sip["codecs"], waited_s)) is not None:
         return mismatch
     direction = Direction(sip["direction"] or "sendrecv")
-    if sip["on_hold"]:
-        return _bad("on_hold", "The browser's side has put the call on hold.", direction=direction.value)
     if not (direction.sends and direction.receives):
-        who = {"sendonly": "does not send", "recvonly": "does not listen", "inactive": "neither sends nor listens"}
-        return _bad(
-            "sip_direction",
-            f"The SIP peer's SDP says that it {who[direction.value]}: our side is {direction.value}, as on hold.",
-            direction=direction.value,
-        )
+        return _one_way(session, direction)
     if media["packets_received"]:
-        return None
-    waited_s = _since_s(session, "answered", "early")
-    if waited_s < PATIENCE_S:
-        return _open("The call is answered, and no RTP has come from the SIP peer yet.", waited_s=round(waited_s, 1))
-    if media["dropped_source"]:
+        return _stopped(media, f"the SIP peer at {remote}", waited_s)
+    if waited_s >= PATIENCE_S and media["dropped_source"]:
         return _bad(
             "rtp_from_elsewhere",
             f"{media['dropped_source']} RTP packets came, but none from {remote}, the address in the SIP peer's SDP; "
@@ -201,29 +255,65 @@ def _sip_media(session: Mapping[str, Any]) -> Verdict | None:
             dropped_source=media["dropped_source"],
             sdp_address=remote,
         )
-    if media["auth_failures"]:
-        return _bad(
-            "srtp_failed",
-            f"{media['auth_failures']} SRTP packets came from the SIP peer, and none has a right tag: the keys differ.",
-            auth_failures=media["auth_failures"],
-        )
-    return _bad(
-        "no_rtp_from_sip_peer",
-        f"ICE and DTLS are up; 0 RTP packets came from {remote}, the address in the SIP peer's SDP{_kind(remote)}.",
-        waited_s=round(waited_s, 1),
-        sdp_address=remote,
-        **_counts(session),
+    if waited_s >= PATIENCE_S and media["auth_failures"]:
+        return _srtp_failed(media, "SIP peer")
+    return _unless_early(
+        waited_s,
+        f"The call is {session['call']['state']}, and no RTP has come from the SIP peer yet.",
+        _bad(
+            "no_rtp_from_sip_peer",
+            f"ICE and DTLS are up; 0 RTP packets came from {remote}, the address in the SIP peer's SDP"
+            f"{_kind(remote, media)}.",
+            sdp_address=remote,
+            dropped_send=media["dropped_send"],
+            **_counts(session),
+        ),
     )
 
 
-def _kind(remote: str | None) -> str:
+def _one_way(session: Mapping[str, Any], direction: Direction) -> Verdict:
+    """By the SIP peer's SDP. Just after our own hold has ended it is our re-INVITE that is not answered yet."""
+    if "hold" in session["latest"] and not session["call"]["held_by_remote"]:
+        waited_s = _since_s(session, "hold")
+        if waited_s < PATIENCE_S:
+            return _open("The call is being taken back from hold.", waited_s=round(waited_s, 1))
+    who = {"sendonly": "does not send", "recvonly": "does not listen", "inactive": "neither sends nor listens"}
+    return _bad(
+        "sip_direction",
+        f"The SIP peer's SDP says that it {who[direction.value]}: our side is {direction.value}, as on hold.",
+        direction=direction.value,
+    )
+
+
+def _kind(remote: str | None, media: Mapping[str, Any]) -> str:
     """What is to be said of the address itself."""
+    unreachable = ""
+    if media["dropped_send"] and 2 * media["dropped_send"] >= media["packets_sent"]:  # which counts these too
+        unreachable = f", and it cannot be reached: this machine would not send {media['dropped_send']} packets there"
     try:
         address = ipaddress.ip_address((remote or "").partition(" ")[0])
     except ValueError:
-        return ""
+        return unreachable
     if address.is_loopback:
-        return ", which is this machine"
+        return f", which is this machine{unreachable}"
     if address.is_private:
-        return ", which is private: it can be reached only from its own network"
-    return ""
+        return f", which is private: it can be reached only from its own network{unreachable}"
+    return unreachable
+
+
+def _to_browser(session: Mapping[str, Any]) -> Verdict | None:
+    """A far end that is another browser, or whatever else should be heard, gives nothing that could be sent."""
+    media, timeline = session["webrtc"]["media"], session["timeline"]
+    if media is None or media["packets_sent"] or not timeline.keys() & {"answered", "early"}:
+        return None
+    waited_s = _since_s(session, "dtls", "renegotiated", "answered", "early", "far_end", "hold")
+    return _unless_early(
+        waited_s,
+        "Nothing has been sent to the browser yet.",
+        _bad(
+            "no_rtp_to_browser",
+            f"ICE and DTLS are up, and there was nothing to send to the browser in {waited_s:.0f} s: the far end gives "
+            "no audio.",
+            **_counts(session),
+        ),
+    )

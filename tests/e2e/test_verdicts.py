@@ -52,6 +52,42 @@ async def test_no_check_comes(gateway: ServerProcess) -> None:
         await client.hang_up()
 
 
+async def test_checks_go_to_a_wrong_candidate(gateway: ServerProcess) -> None:
+    async with Client(gateway.url) as client:
+        client.answer = answer = (await client.post_offer(to="echo")).json()
+        port = re.search(r"^a=candidate:\S+ 1 udp \d+ 127.0.0.1 (\d+)", answer["sdp"]["sdp"], re.MULTILINE)
+        assert port is not None
+        astray = answer["sdp"]["sdp"].replace(f" {port[1]} typ", " 9 typ").replace(f"m=audio {port[1]}", "m=audio 9")
+        accepting = asyncio.create_task(client.accept({**answer, "sdp": {"type": "answer", "sdp": astray}}))
+        found = await cause(client, expected="no_ice_check")
+        assert found["evidence"]["waited_s"] >= 3
+        await client.hang_up()
+        accepting.cancel()
+        await asyncio.gather(accepting, return_exceptions=True)
+
+
+async def test_the_certificate_is_not_that_of_the_offer(gateway: ServerProcess) -> None:
+    async with Client(gateway.url) as client:
+        offer = await client.offer()
+        spoilt = re.sub(r"(a=fingerprint:sha-\d+ )..", r"\g<1>00", offer)
+        response = await client.http.post(
+            "/webrtc/offer", json={"sdp": {"type": "offer", "sdp": spoilt}, "call": {"to": "echo"}}
+        )
+        client.answer = response.json()
+        accepting = asyncio.create_task(client.accept(client.answer))
+        found = await cause(client, expected="dtls_failed")
+        assert found["evidence"]["error"]
+        accepting.cancel()
+        await asyncio.gather(accepting, return_exceptions=True)
+
+
+async def test_the_browser_has_data_channels_only(gateway: ServerProcess) -> None:
+    async with Client(gateway.url, audio=False, events=True) as client:
+        await client.call("echo")
+        await cause(client, expected="no_audio_agreed")
+        await client.hang_up()
+
+
 async def test_checks_come_but_no_dtls(gateway: ServerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     async def never(_self: RTCDtlsTransport, _remote: object) -> None:
         await asyncio.Event().wait()
@@ -148,6 +184,36 @@ async def test_the_sip_peer_sends_nothing(start: Start) -> None:
         found = await cause(client, expected="no_rtp_from_sip_peer")
         assert f"127.0.0.1 {phone.port}" in found["text"]
         assert found["evidence"]["sip"]["packets_sent"] > 0
+        await hang_up(client, peer)
+
+
+async def test_the_sip_peers_address_cannot_be_reached(start: Start) -> None:
+    async with await SipPeer.open() as peer, Client(start(peer).url, codec="PCMU") as client:
+        # RTP is bound to loopback, from which the kernel sends to nowhere else.
+        await called(client, peer, sdp(4002, ip="10.99.0.1", formats="0"))
+        found = await cause(client, expected="no_rtp_from_sip_peer")
+        assert "10.99.0.1 4002" in found["text"]
+        assert "private" in found["text"]
+        assert "cannot be reached" in found["text"]
+        await hang_up(client, peer)
+
+
+async def test_the_sip_peer_falls_silent_in_the_middle(start: Start) -> None:
+    async with (
+        await SipPeer.open() as peer,
+        await RtpPhone.open() as phone,
+        Client(start(peer).url, codec="PCMU") as client,
+    ):
+        _, rtp_port = await called(client, peer, sdp(phone.port, formats="0"))
+        phone.talk(rtp_port, 440)
+        await cause(client, expected="ok")
+        await phone.hush()
+
+        async def is_noticed() -> bool:
+            return bool((await verdict(client))["cause"] == "rtp_stopped")
+
+        await until(is_noticed, timeout_s=12, what="the verdict on a peer that sends no more")
+        assert f"the SIP peer at 127.0.0.1 {phone.port}" in (await verdict(client))["text"]
         await hang_up(client, peer)
 
 

@@ -16,11 +16,14 @@ MEDIA = {
     "dropped_source": 0,
     "dropped_payload_type": 0,
     "dropped_conversion": 0,
+    "dropped_send": 0,
+    "heard_ms_ago": 20.0,
 }
 GOOD: dict[str, Any] = {
     "duration_s": 10.0,
     "close_reason": None,
-    "call": {"to": "sip:600@pbx", "state": "answered", "reason": None, "sip_status": None},
+    "call": {"to": "sip:600@pbx", "state": "answered", "reason": None, "sip_status": None}
+    | dict.fromkeys(("on_hold", "held_by_remote", "muted"), False),
     "webrtc": {
         "ice": {"state": "connected", "remote_address": "192.0.2.1 5000", "remote_candidates": 0},
         "dtls": {"state": "connected", "flights_resent": 0, "error": ""},
@@ -48,6 +51,7 @@ def session(**changes: Any) -> dict[str, Any]:
         for folder in folders:
             inside = inside[folder]
         inside[name] = value
+    changed.setdefault("latest", changed["timeline"])
     return changed
 
 
@@ -81,6 +85,53 @@ EARLY = {"offer": 0.0, "answer": 1.0}
         ({"sip__direction": "inactive"}, False, "sip_direction"),
         ({"sip__direction": "sendonly", "sip__on_hold": True}, False, "on_hold"),
         ({"timeline": {**EARLY, "ice": 20.0, "dtls": 60.0}, "call__state": "ringing"}, None, "too_early"),
+        ({"call__muted": True}, True, "ok"),
+        ({"close_reason": "normal_clearing"}, True, "ok"),
+        ({"webrtc__codecs": [], "webrtc__direction": "inactive"}, False, "no_audio_agreed"),
+        ({"webrtc__dtls__state": "closed"}, None, "too_early"),  # a page that may come back
+        ({"webrtc__dtls__state": "closed", "close_reason": "client_closed"}, True, "ok"),
+        # A page reloaded: the steps are gone through again.
+        ({"webrtc__ice__state": "new", "latest": {"answer": 9900.0}}, None, "too_early"),
+        ({"webrtc__dtls__state": "connecting", "latest": {"ice": 9900.0}}, None, "too_early"),
+        ({"webrtc__dtls__state": "connecting", "latest": {"ice": 5000.0}}, False, "dtls_not_connected"),
+        ({"webrtc__media__packets_received": 0, "latest": {"dtls": 9900.0}}, None, "too_early"),
+        ({"webrtc__media__packets_received": 0, "latest": {"renegotiated": 9900.0}}, None, "too_early"),
+        # What has come and comes no more.
+        ({"webrtc__media__heard_ms_ago": 9000.0, "duration_s": 99.0}, True, "ok"),
+        ({"webrtc__media__heard_ms_ago": 11000.0, "duration_s": 99.0}, False, "rtp_stopped"),
+        ({"sip__media__heard_ms_ago": 11000.0, "duration_s": 99.0}, False, "rtp_stopped"),
+        ({"sip__media__heard_ms_ago": 60000.0, "duration_s": 99.0, "latest": {"hold": 98000.0}}, True, "ok"),
+        # A packet or two from before the codec was changed.
+        (
+            {
+                "webrtc__media__packets_received": 2,
+                "webrtc__media__dropped_payload_type": 2,
+                "latest": {"dtls": 9900.0},
+            },
+            True,
+            "ok",
+        ),
+        ({"webrtc__media__dropped_conversion": 9}, True, "ok"),
+        # Hold, by either side; and just after.
+        ({"sip": None, "call__on_hold": True}, False, "on_hold"),
+        ({"sip": None, "call__held_by_remote": True}, False, "on_hold"),
+        ({"sip__direction": "sendonly", "latest": {"hold": 9900.0}}, None, "too_early"),
+        ({"sip__direction": "sendonly", "latest": {"hold": 5000.0}}, False, "sip_direction"),
+        (
+            {"sip__direction": "sendonly", "call__held_by_remote": True, "latest": {"hold": 9900.0}},
+            False,
+            "sip_direction",
+        ),
+        # Another far end.
+        ({"sip__media__packets_received": 0, "latest": {"answered": 1.0, "far_end": 9900.0}}, None, "too_early"),
+        (
+            {"sip__media__packets_received": 0, "latest": {"answered": 1.0, "far_end": 5000.0}},
+            False,
+            "no_rtp_from_sip_peer",
+        ),
+        ({"webrtc__media__packets_sent": 0, "sip": None}, False, "no_rtp_to_browser"),
+        ({"webrtc__media__packets_sent": 0, "sip": None, "latest": {"far_end": 9900.0}}, None, "too_early"),
+        ({"webrtc__media__dropped_conversion": 500, "webrtc__media__packets_sent": 0}, False, "codec_mismatch"),
     ],
 )
 def test_the_first_step_that_is_not_as_it_should_be_is_the_cause(
@@ -104,3 +155,17 @@ def test_the_first_step_that_is_not_as_it_should_be_is_the_cause(
 def test_what_the_sip_peers_address_is_worth_is_said(remote: str | None, said: str) -> None:
     found = judge(session(sip__remote=remote, sip__media__packets_received=0))
     assert said in found.text
+
+
+def test_an_address_that_this_machine_cannot_send_to_is_said_to_be_unreachable() -> None:
+    found = judge(
+        session(
+            sip__remote="10.0.0.5 4002",
+            sip__media__packets_received=0,
+            sip__media__packets_sent=150,
+            sip__media__dropped_send=150,
+        )
+    )
+    assert "private" in found.text
+    assert "cannot be reached: this machine would not send 150 packets there." in found.text
+    assert found.evidence["dropped_send"] == 150
