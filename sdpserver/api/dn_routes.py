@@ -15,8 +15,10 @@ from sdpserver.agents import Agents
 from sdpserver.errors import BadRequest, NotFound
 from sdpserver.models.calls import CallList, CallStatus, HangupRequest, MakeCallRequest, TransferRequest, WhichCall
 from sdpserver.models.dns import DnList
+from sdpserver.models.webrtc import Verdict
 from sdpserver.session import Session
 from sdpserver.session.inbound import dn_of
+from sdpserver.session.verdict import judge
 
 from .credentials import Principal
 from .operations import BODY_ERRORS, Operation
@@ -90,6 +92,12 @@ async def describe_call(request: Request) -> Response:
     """GET /api/calls/{callId}."""
     principal = principal_of(request, "call")
     return json_response(find_call(request, principal, request.path_params["call_id"]).describe_call())
+
+
+async def call_verdict(request: Request) -> Response:
+    """GET /api/calls/{callId}/verdict: for who looks after calls of others, which have sessions of their own."""
+    principal = principal_of(request, "call")
+    return json_response(judge(find_call(request, principal, request.path_params["call_id"]).describe()))
 
 
 async def make(request: Request) -> Response:
@@ -180,6 +188,14 @@ OPERATIONS = (
         endpoint=describe_call,
         summary="One live call",
         response=dict[str, Any],
+        errors=(401, 404, 409),
+    ),
+    Operation(
+        method="GET",
+        path="/api/calls/{call_id}/verdict",
+        endpoint=call_verdict,
+        summary="Why a live call has no audio: one sentence and its evidence",
+        response=Verdict,
         errors=(401, 404, 409),
     ),
     Operation(

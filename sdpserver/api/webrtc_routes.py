@@ -23,6 +23,7 @@ from sdpserver.models.webrtc import (
     OfferRequest,
     OfferResponse,
     SessionList,
+    Verdict,
 )
 from sdpserver.session.verdict import judge
 
@@ -129,7 +130,7 @@ async def session_verdict(request: Request) -> Response:
     """GET /webrtc/sessions/{id}/verdict."""
     principal = principal_of(request)
     session = sessions_of(request).describe_one(request.path_params["session_id"], owner=principal.name)
-    return json_response(judge(session).as_json())
+    return json_response(judge(session))
 
 
 async def session_events(request: Request) -> Response:
@@ -196,7 +197,7 @@ OPERATIONS = (
         path="/webrtc/sessions/{session_id}/verdict",
         endpoint=session_verdict,
         summary="Why a session has no audio: one sentence and its evidence",
-        response=dict[str, Any],
+        response=Verdict,
         errors=(401, 404),
     ),
     Operation(

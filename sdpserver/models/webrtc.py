@@ -123,3 +123,36 @@ class SessionList(Response):
     """GET /webrtc/sessions: the caller's open sessions, oldest first, each as it describes itself alone."""
 
     sessions: list[dict[str, Any]]
+
+
+Cause = Literal[
+    "ok",
+    "too_early",
+    "call_failed",
+    "no_ice_check",
+    "ice_lost",
+    "dtls_failed",
+    "dtls_not_connected",
+    "no_audio_agreed",
+    "srtp_failed",
+    "codec_mismatch",
+    "browser_does_not_send",
+    "browser_does_not_listen",
+    "no_rtp_from_browser",
+    "on_hold",
+    "sip_direction",
+    "rtp_from_elsewhere",
+    "no_rtp_from_sip_peer",
+    "rtp_stopped",
+    "no_rtp_to_browser",
+]
+
+
+class Verdict(Response):
+    """Why there is no audio. `ok` null: it cannot be told yet. `cause` is a stable word, `text` a sentence for people,
+    `evidence` the figures that show it."""
+
+    ok: bool | None
+    cause: Cause
+    text: str
+    evidence: dict[str, Any]

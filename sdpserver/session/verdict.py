@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from sdpserver.models.webrtc import Cause, Verdict
 from sdpserver.sdp import Direction
 
 PATIENCE_S = 3.0
@@ -24,20 +24,6 @@ MISMATCHED_PACKETS = 50
 """A second of them: a codec changes with a packet of the old one on its way."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """`ok` None: it cannot be told yet. `cause` is a stable word, `text` a sentence for people."""
-
-    ok: bool | None
-    cause: str
-    text: str
-    evidence: dict[str, Any] = field(default_factory=dict)
-
-    def as_json(self) -> dict[str, Any]:
-        """GET /webrtc/sessions/{id}/verdict."""
-        return {"ok": self.ok, "cause": self.cause, "text": self.text, "evidence": self.evidence}
-
-
 def judge(session: Mapping[str, Any]) -> Verdict:
     """The verdict on a session, live or ended, as `Session.describe` has it."""
     for step in (_call, _ice, _dtls, _browser_media, _hold, _sip_media, _to_browser):
@@ -48,7 +34,7 @@ def judge(session: Mapping[str, Any]) -> Verdict:
     return Verdict(ok=True, cause="ok", text=f"Audio {flows} in both directions{muted}.", evidence=_counts(session))
 
 
-def _bad(cause: str, text: str, **evidence: Any) -> Verdict:
+def _bad(cause: Cause, text: str, **evidence: Any) -> Verdict:
     return Verdict(ok=False, cause=cause, text=text, evidence=evidence)
 
 
