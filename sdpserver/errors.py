@@ -10,8 +10,11 @@
     │   ├── MethodNotAllowed   405
     │   ├── RequestTimeout     408
     │   ├── Conflict           409
+    │   ├── PreconditionFailed 412
     │   ├── BodyTooLarge       413
     │   ├── UnsupportedMediaType 415
+    │   ├── UnprocessableContent 422
+    │   ├── PreconditionRequired 428
     │   └── TooManyRequests    429
     ├── PeerError              the SIP side's refusal
     │   ├── SipRefused         502, with `sip_status` and `sip_reason`
@@ -103,6 +106,12 @@ class Conflict(ClientError):
     status = 409
 
 
+class PreconditionFailed(ClientError):
+    """412: `If-Match` names what is no more."""
+
+    status = 412
+
+
 class BodyTooLarge(ClientError):
     """413."""
 
@@ -113,6 +122,18 @@ class UnsupportedMediaType(ClientError):
     """415."""
 
     status = 415
+
+
+class UnprocessableContent(ClientError):
+    """422: the body is well formed, and asks for what cannot be done."""
+
+    status = 422
+
+
+class PreconditionRequired(ClientError):
+    """428: the request must say with `If-Match` what it is about."""
+
+    status = 428
 
 
 class TooManyRequests(ClientError):

@@ -26,6 +26,7 @@ from . import (
     trunk_routes,
     webrtc_routes,
     websocket,
+    whip_routes,
 )
 from .credentials import Credentials
 from .gate import Gate
@@ -35,6 +36,7 @@ DOCS_PAGE = Path(__file__).with_name("docs.html")
 DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
 OPERATIONS = (
     *webrtc_routes.OPERATIONS,
+    *whip_routes.OPERATIONS,
     *call_routes.OPERATIONS,
     *room_routes.OPERATIONS,
     *dn_routes.OPERATIONS,

@@ -16,13 +16,19 @@ MAX_BODY = 256 * 1024
 MAX_BODY_S = 10.0
 
 
-def check_content_type(headers: Mapping[bytes, bytes]) -> None:
-    """:raises UnsupportedMediaType: it is not `application/json`, with or without parameters."""
+def check_content_type(
+    headers: Mapping[bytes, bytes], wanted: str = "application/json", *, accept_header: str = ""
+) -> None:
+    """:param accept_header: that in which the refusal names what would be right, `Accept-Post` or `Accept-Patch`.
+    :raises UnsupportedMediaType: it is not `wanted`, with or without parameters.
+    """
     given = headers.get(b"content-type", b"").decode("latin-1")
-    if given.partition(";")[0].strip().lower() != "application/json":
+    if given.partition(";")[0].strip().lower() != wanted:
         shown = f"not {given[:MAX_ECHOED]}" if given else "and it is missing"
         raise UnsupportedMediaType(
-            f"the Content-Type must be application/json, {shown}", reason="unsupported_media_type"
+            f"the Content-Type must be {wanted}, {shown}",
+            reason="unsupported_media_type",
+            headers={accept_header: wanted} if accept_header else None,
         )
 
 

@@ -140,6 +140,8 @@ class _Exchange:
         ]
         if self._headers.get(b"access-control-request-private-network") == b"true":
             headers.append((b"access-control-allow-private-network", b"true"))
+        if self._scope["path"].startswith("/whip/"):
+            headers.append((b"accept-post", b"application/sdp"))  # of any OPTIONS (RFC 9725 section 4.2)
         await self._respond(204, headers, b"")
 
     async def _fail(self, exc: Exception) -> None:

@@ -9,11 +9,17 @@ from typing import Any
 import msgspec
 
 from sdpserver import __version__
-from sdpserver.models.base import CallId, DnNumber, ErrorResponse, RoomName, SessionId
+from sdpserver.models.base import CallId, DestinationName, DnNumber, ErrorResponse, RoomName, SessionId
 
 from .operations import Content, Operation
 
-PATH_PARAMETERS = {"session_id": SessionId, "call_id": CallId, "dn": DnNumber, "room": RoomName}
+PATH_PARAMETERS = {
+    "session_id": SessionId,
+    "call_id": CallId,
+    "dn": DnNumber,
+    "room": RoomName,
+    "to": DestinationName,
+}
 """What may stand in a path, by its name there."""
 
 _ERRORS = {
@@ -23,8 +29,11 @@ _ERRORS = {
     404: "No such session, call, room or member.",
     408: "The body did not come within 10 s.",
     409: "The session_id is taken and resume_token is not its own (`session_exists`); or the call's state forbids it.",
+    412: "If-Match names an ICE session that is over.",
     413: "The body has more than 256 KiB.",
     415: "The body is not of the type that is asked for.",
+    422: "The body is well formed, and asks for what cannot be done.",
+    428: "If-Match is missing.",
     500: "A bug in the server, logged with request_id.",
     502: "The SIP side refused; sip_status and sip_reason say how.",
     503: "Full or shutting down.",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -56,6 +57,40 @@ class Operation:
     parameters: tuple[Parameter, ...] = ()
 
 
+class DestinationConvertor(Convertor[str]):
+    """`{to}`: the rest of the path, since destinations have slashes, except `sessions/...`, which is none."""
+
+    regex = "(?!sessions(?:/|$)).+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("destination", DestinationConvertor())
+
+
 def routes(operations: Iterable[Operation]) -> list[Route]:
-    """In the order given, which is that in which they are tried."""
-    return [Route(operation.path, operation.endpoint, methods=[operation.method]) for operation in operations]
+    """One for each path, so that a 405 names all of its methods; tried in the order of the paths' first operations."""
+    by_path: dict[str, list[Operation]] = {}
+    for operation in operations:
+        by_path.setdefault(operation.path, []).append(operation)
+    return [
+        Route(
+            path.replace("{to}", "{to:destination}"), _by_method(same), methods=[operation.method for operation in same]
+        )
+        for path, same in by_path.items()
+    ]
+
+
+def _by_method(operations: Sequence[Operation]) -> Endpoint:
+    if len(operations) == 1:
+        return operations[0].endpoint
+    endpoints = {operation.method: operation.endpoint for operation in operations}
+
+    async def endpoint(request: Request) -> Response:
+        return await endpoints["GET" if request.method == "HEAD" else request.method](request)
+
+    return endpoint

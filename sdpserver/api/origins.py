@@ -23,9 +23,9 @@ OPEN_PATHS = frozenset({"/", "/health", "/api/health", "/ready", "/openapi.json"
 
 OPEN_FOLDERS = ("/examples/", "/sdk/")
 
-ALLOWED_HEADERS = "authorization, content-type, last-event-id, x-api-key, x-request-id"
+ALLOWED_HEADERS = "authorization, content-type, if-match, last-event-id, x-api-key, x-request-id"
 ALLOWED_METHODS = "GET, POST, PATCH, DELETE, OPTIONS"
-EXPOSED_HEADERS = b"etag, link, location, retry-after, x-request-id"
+EXPOSED_HEADERS = b"accept-patch, accept-post, etag, link, location, retry-after, x-request-id"
 PREFLIGHT_MAX_AGE_S = 600
 
 _DEFAULT_PORTS = {"http": "80", "https": "443"}

@@ -8,6 +8,7 @@ import msgspec
 from starlette.requests import Request
 
 from sdpserver.json_bodies import decode
+from sdpserver.models.webrtc import OfferRequest
 from sdpserver.session import Sessions
 
 from . import bodies
@@ -30,6 +31,19 @@ def principal_of(request: Request, scope: str = "session") -> Principal:
     principal = credentials.principal(request.scope["headers_by_name"])
     principal.require(scope)
     return principal
+
+
+def check_destination(request: Request, message: OfferRequest, principal: Principal) -> None:
+    """A caller without the scope `call` may talk to the built-in destinations, not to others.
+
+    :raises Forbidden: `scope_missing`.
+    :raises BadRequest: there is no such destination.
+    """
+    if "call" in principal.scopes:
+        return
+    destination = sessions_of(request).resolve(message.call, message.metadata)
+    if destination.trunk is not None or destination.room is not None or destination.dn:
+        principal.require("call")
 
 
 async def body_of(request: Request, type_: type[Body]) -> Body:

@@ -27,11 +27,11 @@ from sdpserver.models.webrtc import (
 )
 from sdpserver.session.verdict import judge
 
-from .credentials import ANONYMOUS, Principal
+from .credentials import ANONYMOUS
 from .failures import ClientDisconnected
 from .ice_servers import IceServers
 from .operations import BODY_ERRORS, Content, Operation
-from .requests import body_of, principal_of, sessions_of
+from .requests import body_of, check_destination, principal_of, sessions_of
 from .responses import json_response
 from .server_sent_events import LAST_EVENT_ID, EventStream, last_event_id
 
@@ -43,20 +43,13 @@ async def offer(request: Request) -> Response:
     principal = principal_of(request)
     message = await body_of(request, OfferRequest)
     check_metadata(message.metadata)
-    if "call" not in principal.scopes and message.resume_token is None:
-        _check_stays_here(request, message, principal)
+    if message.resume_token is None:
+        check_destination(request, message, principal)
     sessions = sessions_of(request)
     answering = sessions.offer(message, owner=principal.name)
     if message.call is None or message.call.wait_for == "none":
         return json_response(await answering)
     return json_response(await _while_connected(answering, request.receive))
-
-
-def _check_stays_here(request: Request, message: OfferRequest, principal: Principal) -> None:
-    """A caller without the scope `call` may talk to the built-in destinations, not to others."""
-    destination = sessions_of(request).resolve(message.call, message.metadata)
-    if destination.trunk is not None or destination.room is not None or destination.dn:
-        principal.require("call")
 
 
 async def _while_connected(awaitable: Awaitable[T], receive: Receive) -> T:

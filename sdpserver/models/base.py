@@ -10,6 +10,7 @@ from msgspec import Meta
 # Python's $ also matches before a line feed at the end; other dialects' does not, and takes the lookahead too.
 SessionId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~-]{1,128}$(?!\n)", min_length=1, max_length=128)]
 CallId = SessionId
+DestinationName = Annotated[str, Meta(min_length=1, max_length=256)]
 DnNumber = Annotated[str, Meta(min_length=1, max_length=64)]
 RoomName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~-]{1,64}$(?!\n)", min_length=1, max_length=64)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import secrets
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,7 @@ from sdpserver.dtmf import DEFAULT_GAP_MS, DtmfMethod, choose_method
 from sdpserver.errors import BadRequest, Conflict
 from sdpserver.media import LegEvent, WebRtcMediaLeg
 from sdpserver.models.webrtc import IceCandidateInfo
-from sdpserver.sdp import Codec, Direction
+from sdpserver.sdp import MAX_CANDIDATES, Codec, Direction
 
 from . import offer_answer
 from .aiortc_private import Certificate, DtlsTransport, SctpTransport, Wire
@@ -25,12 +26,14 @@ from .candidates import check_candidate
 from .data_channel import DataChannel
 from .offer import OFFERED_MID, SCTP_PORT, Offer, parse_answer
 from .offer_answer import LocalTransport, Negotiated
+from .sdpfrag import write_fragment
 
 log = structlog.get_logger(__name__)
 
 ICE_TIMEOUT_S = 30.0
 """Chromium checks every 2.7 s; a browser that has not for this long is gone (RFC 7675 section 5.1)."""
 MAX_CHANNELS = 32
+MAX_EARLIER_UFRAGS = 16
 _DTLS_ROLES = {"actpass": "auto", "passive": "server", "active": "client"}
 """By our a=setup."""
 
@@ -92,7 +95,8 @@ class WebRtcLeg:
         self._ice_state = "new"
         self.remote_address = ""
         """Of the client's first good check, or where it has moved since; empty: none yet."""
-        self._remote_candidates = 0
+        self._remote_candidates: set[str] = set()
+        self._earlier_ufrags: deque[str] = deque(maxlen=MAX_EARLIER_UFRAGS)
         self._checked = asyncio.Event()
         self._closed = False
         self._wire = Wire(self._send_dtls)
@@ -228,9 +232,7 @@ class WebRtcLeg:
         if negotiated.audio is not None and self._dtls_state == "connected" and not self._dtls.srtp_profile:
             raise BadRequest("audio cannot be added: the client's DTLS has no SRTP", reason="no_srtp")
         if (after.ufrag, after.pwd) != (before.ufrag, before.pwd):
-            ufrag, pwd = create_credentials()
-            self.media.restart_ice(local_ufrag=ufrag, local_pwd=pwd, remote_ufrag=after.ufrag, remote_pwd=after.pwd)
-            self._local = replace(self._local, ufrag=ufrag, pwd=pwd)
+            self._restart_ice(after.ufrag, after.pwd)
         self._take(negotiated)
         self._write_answer(negotiated)
         return self.answer
@@ -240,7 +242,66 @@ class WebRtcLeg:
 
         :raises BadRequest: `invalid_candidate`.
         """
-        self._remote_candidates += check_candidate(candidate)
+        if check_candidate(candidate) and len(self._remote_candidates) < MAX_CANDIDATES:
+            self._remote_candidates.add(candidate)
+
+    # -- ICE by fragments (RFC 8840)
+
+    @property
+    def ice_tag(self) -> str:
+        """Names the ICE session: each restart makes another."""
+        return self._local.ufrag
+
+    @property
+    def remote_ice(self) -> tuple[str, str]:
+        """The client's ufrag and pwd.
+
+        :raises Conflict: `not_answered`.
+        """
+        return self._agreed.transport.ufrag, self._agreed.transport.pwd
+
+    @property
+    def remote_mids(self) -> frozenset[str]:
+        """Of the client's m-sections."""
+        return frozenset(section.mid for section in self._agreed.remote.sections if section.mid is not None)
+
+    @property
+    def has_restarted_ice(self) -> bool:
+        return bool(self._earlier_ufrags)
+
+    def restart_ice(self, ufrag: str, pwd: str) -> None:
+        """A restart without an offer (RFC 8838 section 8): the client's new credentials, and new ones of ours. Media
+        goes on where it went until the client's first good check with them.
+
+        :raises Conflict: `leg_closed`, `not_answered`; `ice_session_over`: they are of an earlier ICE session, so that
+            this is a request that has come late.
+        """
+        agreed = self._agreed
+        if self._closed or self._dtls_state not in ("new", "connecting", "connected"):
+            raise Conflict("the client has closed the connection", reason="leg_closed")
+        if ufrag in self._earlier_ufrags:
+            raise Conflict("these ICE credentials are of a session that is over", reason="ice_session_over")
+        self._restart_ice(ufrag, pwd)
+        self._negotiated = replace(agreed, transport=replace(agreed.transport, ufrag=ufrag, pwd=pwd))
+
+    def _restart_ice(self, remote_ufrag: str, remote_pwd: str) -> None:
+        self._earlier_ufrags.append(self._agreed.transport.ufrag)
+        self._remote_candidates.clear()
+        ufrag, pwd = create_credentials()
+        self.media.restart_ice(local_ufrag=ufrag, local_pwd=pwd, remote_ufrag=remote_ufrag, remote_pwd=remote_pwd)
+        self._local = replace(self._local, ufrag=ufrag, pwd=pwd)
+
+    @property
+    def ice_fragment(self) -> str:
+        """Our side of the ICE session, as a fragment."""
+        section = self._agreed.remote.sections[self._agreed.tagged]
+        return write_fragment(
+            ufrag=self._local.ufrag,
+            pwd=self._local.pwd,
+            kind=section.kind,
+            mid=section.mid or "",
+            candidates=offer_answer.candidates(self._local.addresses, self._local.port),
+        )
 
     # -- life
 
@@ -378,7 +439,7 @@ class WebRtcLeg:
             "ice": {
                 "state": self._ice_state,
                 "remote_address": self.remote_address,
-                "remote_candidates": self._remote_candidates,
+                "remote_candidates": len(self._remote_candidates),
             },
             "dtls": {
                 "state": self._dtls_state,

@@ -30,16 +30,16 @@ OFFERED_MID = "0"
 MAX_MESSAGE_OCTETS = 65536
 """Of a data channel, both ways: what every implementation takes (RFC 8831 section 6.6)."""
 _TOKEN = r"[!#-'*+.0-9A-Z^-~-]+"  # RFC 8866 section 9, "token"
-_MEDIA_LINE = re.compile(rf"m=({_TOKEN}) ([0-9]{{1,5}})(?:/[0-9]{{1,5}})? ({_TOKEN}(?:/{_TOKEN})*)((?: {_TOKEN})+) *")
+MEDIA_LINE = re.compile(rf"m=({_TOKEN}) ([0-9]{{1,5}})(?:/[0-9]{{1,5}})? ({_TOKEN}(?:/{_TOKEN})*)((?: {_TOKEN})+) *")
 _ORIGIN_LINE = re.compile(r"o=\S+ (\S+) \S+ IN IP[46] \S+")
-_MID = re.compile(rf"{_TOKEN}")
-_ICE_UFRAG = re.compile(r"[A-Za-z0-9+/]{4,256}")  # RFC 8839 section 5.4
-_ICE_PWD = re.compile(r"[A-Za-z0-9+/]{22,256}")
+MID = re.compile(rf"{_TOKEN}")
+ICE_UFRAG = re.compile(r"[A-Za-z0-9+/]{4,256}")  # RFC 8839 section 5.4
+ICE_PWD = re.compile(r"[A-Za-z0-9+/]{22,256}")
 _FINGERPRINT = re.compile(r"(?:[0-9A-F]{2}:)+[0-9A-F]{2}")  # RFC 8122 section 5
 _RTPMAP = re.compile(r"([0-9]{1,3}) +([!-.0-~]+)/([0-9]{1,6})(?:/([0-9]{1,2}))?")
 _FMTP = re.compile(r"a=fmtp:([0-9]{1,3}) ([ -~]{1,256})")
 _NUMBER = re.compile(r"[0-9]{1,10}")
-_MAX_MID = 255
+MAX_MID = 255
 _DIRECTIONS = frozenset(direction.value for direction in Direction)
 _ROLES = frozenset({"active", "passive", "actpass"})
 # The attributes that reach aiortc's parser, which is quadratic in some of the others and strict in most.
@@ -218,13 +218,13 @@ def _inherited(sections: list[Section], bundles: Iterable[tuple[str, ...]]) -> l
 
 
 def _outline(lines: list[str], session_attributes: dict[str, str], bundled: set[str]) -> Section:
-    match = _MEDIA_LINE.fullmatch(lines[0])
+    match = MEDIA_LINE.fullmatch(lines[0])
     if match is None:
         raise BadRequest("the SDP has an invalid m= line", reason="invalid_sdp")
     kind, port, protocol, formats = match[1], int(match[2]), match[3], tuple(match[4].split())
     attributes = _attributes(lines)
     mid = attributes.get("mid")
-    if mid is not None and (len(mid) > _MAX_MID or _MID.fullmatch(mid) is None):
+    if mid is not None and (len(mid) > MAX_MID or MID.fullmatch(mid) is None):
         raise BadRequest("the SDP has an invalid a=mid", reason="invalid_sdp")
     problem = None
     if kind == AUDIO:
@@ -323,7 +323,7 @@ def _in_range(port: int | None, default: int) -> int:
 
 def _transport(kind: str, parsed: MediaDescription) -> tuple[Transport | None, BadRequest | None]:
     ufrag, pwd = (parsed.ice.usernameFragment or "", parsed.ice.password or "") if parsed.ice else ("", "")
-    if _ICE_UFRAG.fullmatch(ufrag) is None or _ICE_PWD.fullmatch(pwd) is None:
+    if ICE_UFRAG.fullmatch(ufrag) is None or ICE_PWD.fullmatch(pwd) is None:
         return None, BadRequest(f"m={kind} has no valid a=ice-ufrag and a=ice-pwd", reason="no_ice")
     setup = {"auto": "actpass", "client": "active", "server": "passive"}[parsed.dtls.role] if parsed.dtls else ""
     fingerprints = frozenset(
