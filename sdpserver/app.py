@@ -15,7 +15,7 @@ import uvloop
 from starlette.applications import Starlette
 
 from . import __version__
-from .agents import Agents
+from .agents import Agents, Desktops
 from .api.application import create
 from .api.listener import Listener, bind, tls_context
 from .config import Config
@@ -45,7 +45,7 @@ def build(config: Config) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with _planes(config) as (sessions, agents):
-            app.state.sessions, app.state.agents = sessions, agents
+            app.state.sessions, app.state.agents, app.state.desktops = sessions, agents, Desktops(agents)
             yield
 
     return create(config, lifespan=lifespan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
@@ -31,6 +32,17 @@ class Socket(Protocol):
     def close(self, code: int, reason: str) -> None: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """What a client registered with."""
+
+    number: str
+    password: str = field(repr=False)
+    display_name: str
+    expires_s: int
+    client: str
+
+
 class Connection:
     """`id` names it among the connections of its DN. Without a socket, what is sent is lost: who comes back is told
     how things are then."""
@@ -39,7 +51,11 @@ class Connection:
         self.id = secrets.token_hex(8)
         self.resume_token = secrets.token_urlsafe(24)
         self.owner = owner
+        self.owner_unregistered = owner
+        """Whose its calls are while it is no DN's."""
         self.dn: Dn | None = None
+        self.registration: Registration | None = None
+        """While its DN can be signed off and on by an agent desktop."""
         self.display_name = ""
         self.expires_s = 0
         self.socket: Socket | None = None
@@ -49,6 +65,38 @@ class Connection:
         """To the client, if it is there."""
         if self.socket is not None:
             self.socket.send(type_, payload, id_)
+
+    def send_registered(self, id_: MessageId = None) -> None:
+        """To the client: how it is registered now, and its calls."""
+        assert self.dn is not None
+        payload = {
+            "dn": self.dn.number,
+            "displayName": self.display_name,
+            "expires": self.expires_s,
+            "server": "sdpserver",
+            "resumeToken": self.resume_token,
+            "calls": self.describe_calls(),
+        }
+        self.send("registered", payload, id_)
+
+    def send_unregistered(self, number: str, id_: MessageId = None) -> None:
+        """To the client: it is registered as this DN no more."""
+        self.send("registered", {"dn": number, "expires": 0, "server": "sdpserver"}, id_)
+
+    def send_incoming(self, session: Session, sdp: str, *, auto_answer: bool) -> None:
+        """To the client: a call rings, with our offer."""
+        caller = session.caller
+        assert caller is not None
+        payload: dict[str, Any] = {
+            "callId": session.call_id,
+            "from": caller.number,
+            "displayName": caller.display_name,
+            "sdp": sdp,
+            "headers": dict(caller.headers),
+        }
+        if auto_answer:
+            payload["autoAnswer"] = True
+        self.send("incomingCall", payload)
 
     # -- calls
 

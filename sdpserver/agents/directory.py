@@ -22,7 +22,7 @@ from sdpserver.sip import DnRegistration, IncomingInvite, SipCall, SipEndpoint
 from sdpserver.timestamps import utc_text
 
 from .auto_answer import wants_auto_answer
-from .connection import Connection, MessageId, Socket
+from .connection import Connection, MessageId, Registration, Socket
 from .registrar import Registrar
 
 log = structlog.get_logger(__name__)
@@ -151,25 +151,24 @@ class Agents:
 
     # -- registration
 
-    async def register(
-        self, connection: Connection, number: str, password: str, *, display_name: str, expires_s: int, client: str
-    ) -> None:
+    async def register(self, connection: Connection, registration: Registration) -> None:
         """Make a connection one of a DN's.
 
         :raises Unauthorized: `wrong_password`; :raises NotFound: `dn_not_found`; :raises PeerError: the registrar's.
         :raises Conflict: it is registered as another DN; :raises TooManyRequests: after several wrong passwords.
         """
+        number, display_name = registration.number, registration.display_name
         if connection.dn is not None and connection.dn.number != number:
             raise Conflict("this connection is registered as another DN", reason="already_registered")
         dn = self._dns.get(number) or Dn(number, upstream=True, display_name=display_name)
         async with dn.lock:
             expires_s = await self._registrar.admit(
                 number,
-                password,
+                registration.password,
                 is_local=not dn.upstream,
                 display_name=display_name,
-                expires_s=expires_s,
-                client=client,
+                expires_s=registration.expires_s,
+                client=registration.client,
             )
             if connection.socket is None:  # it has gone meanwhile
                 if not dn.connections and dn.upstream:
@@ -183,7 +182,7 @@ class Agents:
             dn.connections[connection.id] = connection
             connection.dn, connection.owner = dn, dn.owner
             connection.display_name = display_name or dn.display_name
-            connection.expires_s = expires_s
+            connection.expires_s, connection.registration = expires_s, registration
             self._connections[connection.resume_token] = connection
         log.info("dn registered", dn=number, connections=len(dn.connections), upstream=dn.upstream)
 
@@ -199,6 +198,7 @@ class Agents:
         self._connections.pop(connection.resume_token, None)
         if dn is None:
             return
+        connection.owner, connection.registration = connection.owner_unregistered, None
         dn.connections.pop(connection.id, None)
         for call in tuple(connection.calls.values()):
             if call.ringing:
@@ -356,21 +356,10 @@ class Agents:
 
     def _offer(self, connection: Connection, ringing: Ringing) -> None:
         session = ringing.session
-        caller = session.caller
-        assert caller is not None
         sdp = self._sessions.offer_to(session, connection.id)
         if session.call_id not in connection.calls:
             connection.follow(session, ringing=True)
-        payload: dict[str, Any] = {
-            "callId": session.call_id,
-            "from": caller.number,
-            "displayName": caller.display_name,
-            "sdp": sdp,
-            "headers": dict(caller.headers),
-        }
-        if ringing.auto_answer:
-            payload["autoAnswer"] = True
-        connection.send("incomingCall", payload)
+        connection.send_incoming(session, sdp, auto_answer=ringing.auto_answer)
 
     def _stop_ringing(self, dn: Dn, session: Session) -> None:
         dn.ringing.pop(session.call_id, None)
@@ -421,6 +410,11 @@ class Agents:
         if dn is None:
             raise NotFound("no such DN", reason="dn_not_found")
         return dn
+
+    def is_connected(self, number: str) -> bool:
+        """Whether a client is registered as this DN, be it known or not."""
+        dn = self._dns.get(number)
+        return dn is not None and bool(dn.connections)
 
     @property
     def all(self) -> list[Dn]:

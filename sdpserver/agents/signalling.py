@@ -19,7 +19,7 @@ from sdpserver.session.far_end import BROWSER
 
 from . import messages
 from .bridge import BridgeSocket, is_flat
-from .connection import Connection, ConnectionCall, MessageId, Socket
+from .connection import Connection, ConnectionCall, MessageId, Registration, Socket
 from .directory import Agents
 
 log = structlog.get_logger(__name__)
@@ -123,18 +123,8 @@ class Signalling:
             payload = {"dn": message.dn, "reason": str(exc), "code": code, "details": {"reason": exc.reason}}
             self._socket.send("registrationFailed", payload, id_)
             return
-        connection = self._connection
-        assert connection.dn is not None
-        payload = {
-            "dn": connection.dn.number,
-            "displayName": connection.display_name,
-            "expires": connection.expires_s,
-            "server": "sdpserver",
-            "resumeToken": connection.resume_token,
-            "calls": connection.describe_calls(),
-        }
-        self._socket.send("registered", payload, id_)
-        self._agents.ring_here_too(connection)
+        self._connection.send_registered(id_)
+        self._agents.ring_here_too(self._connection)
 
     async def _register_dn(self, message: messages.Register) -> None:
         password = message.password if message.password is not None else message.token
@@ -142,14 +132,14 @@ class Signalling:
             missing = "dn" if message.dn is None else "password"
             raise BadRequest(f"{missing} is missing", reason="missing_field")
         expires_s = DEFAULT_EXPIRES_S if message.expires is None else max(message.expires, MIN_EXPIRES_S)
-        await self._agents.register(
-            self._connection,
-            message.dn,
-            password,
+        registration = Registration(
+            number=message.dn,
+            password=password,
             display_name=message.displayName or "",
             expires_s=expires_s,
             client=self._client,
         )
+        await self._agents.register(self._connection, registration)
 
     def _resume(self, token: str) -> None:
         if self._connection.dn is not None:
@@ -157,6 +147,7 @@ class Signalling:
         before = self._connection
         self._connection = self._agents.resume(token)
         self._connection.socket = self._socket
+        self._connection.owner_unregistered = self._owner or ""
         before.socket = None
         before.hang_up_all("client_gone")
 
@@ -165,8 +156,7 @@ class Signalling:
         if dn is None or message.dn not in (None, dn.number):
             raise Conflict("this connection is not registered as that", reason="not_registered")
         self._agents.unregister(self._connection)
-        self._connection.owner = self._owner or ""
-        self._socket.send("registered", {"dn": dn.number, "expires": 0, "server": "sdpserver"}, id_)
+        self._connection.send_unregistered(dn.number, id_)
 
     # -- calls
 

@@ -18,6 +18,7 @@ from sdpserver.config import Config
 
 from . import (
     call_routes,
+    desktop_routes,
     dn_routes,
     openapi,
     operations,
@@ -40,6 +41,7 @@ OPERATIONS = (
     *call_routes.OPERATIONS,
     *room_routes.OPERATIONS,
     *dn_routes.OPERATIONS,
+    *desktop_routes.OPERATIONS,
     *trunk_routes.OPERATIONS,
     *server_routes.OPERATIONS,
 )

@@ -112,7 +112,10 @@ def _describe(operation: Operation) -> dict[str, Any]:
         "responses": answers,
     }
     if operation.request is not None:
-        described["requestBody"] = {"required": True, "content": _content(operation.request)}
+        described["requestBody"] = {
+            "required": operation.request_required,
+            "content": _content(operation.request),
+        }
     if parameters := [*_path_parameters(operation.path), *_other_parameters(operation)]:
         described["parameters"] = parameters
     return described

@@ -51,6 +51,7 @@ class Operation:
     summary: str
     response: Any
     request: Any = None
+    request_required: bool = True
     status: int = 200
     other: Mapping[int, str] | None = None
     errors: tuple[int, ...] = ()

@@ -54,3 +54,21 @@ async def body_of(request: Request, type_: type[Body]) -> Body:
     headers = request.scope["headers_by_name"]
     bodies.check_content_type(headers)
     return decode(await bodies.read(request.receive, headers), type_)
+
+
+async def optional_body_of(request: Request, type_: type[Body]) -> Body:
+    """The same of a body that may be left out, and its Content-Type with it.
+
+    :raises ClientError: as `body_of`.
+    """
+    headers = request.scope["headers_by_name"]
+    body = await bodies.read(request.receive, headers)
+    if not body:
+        return type_()
+    bodies.check_content_type(headers)
+    return decode(body, type_)
+
+
+def client_address(request: Request) -> str:
+    """Where the request comes from; "" if that has no address."""
+    return request.client.host if request.client is not None else ""

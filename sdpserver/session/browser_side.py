@@ -78,6 +78,10 @@ class BrowserSide:
         self.stop_ringing(connection)
         self._ringing[connection] = leg
 
+    def offer_to(self, connection: str) -> str:
+        """The SDP that a connection which may answer was offered."""
+        return self._ringing[connection].offer
+
     @property
     def ringing(self) -> Iterable[str]:
         """The connections that may answer."""

@@ -71,6 +71,8 @@ declare class Emitter<Events> extends EventTarget {
 export interface AgentEvents {
   registered: Registration;
   registrationFailed: SdpServerAgentError;
+  /** By an agent desktop: nothing rings here until it signs the DN on again, or the page connects anew. */
+  signedOff: Payload;
   disconnected: Disconnection;
   incomingCall: AgentCall;
   /** A call of before a reload has a connection again. */
@@ -90,7 +92,7 @@ export interface DialOptions {
 export class SdpServerAgent extends Emitter<AgentEvents> {
   constructor(options: AgentOptions);
   readonly dn: string;
-  readonly state: "idle" | "connecting" | "registered" | "reconnecting" | "closed";
+  readonly state: "idle" | "connecting" | "registered" | "signedOff" | "reconnecting" | "closed";
   /** Those that have not ended. */
   readonly calls: AgentCall[];
   /** Connect and register; again whenever the connection drops. Rejects when the server refuses. */

@@ -33,7 +33,7 @@ const failed = (payload, what) =>
  * autoAnswer   false: calls that the server wants answered at once ring like others
  * timeoutMs    for a reply
  *
- * Dispatches `registered`, `registrationFailed`, `disconnected`, `incomingCall`, `callResumed`, `callEnded`, `error`.
+ * Dispatches `registered`, `registrationFailed`, `signedOff`, `disconnected`, `incomingCall`, `callResumed`, `callEnded`, `error`.
  */
 export class SdpServerAgent extends Emitter {
   #options;
@@ -67,7 +67,7 @@ export class SdpServerAgent extends Emitter {
     return this.#options.dn;
   }
 
-  /** `idle`, `connecting`, `registered`, `reconnecting` or `closed`. */
+  /** `idle`, `connecting`, `registered`, `signedOff` (by an agent desktop), `reconnecting` or `closed`. */
   get state() {
     return this.#state;
   }
@@ -186,7 +186,8 @@ export class SdpServerAgent extends Emitter {
     }
   }
 
-  #onRegistered(payload) {
+  #onRegistered(payload, asked) {
+    if (payload.expires === 0) return asked || this.#onSignedOff(payload);
     const first = this.#state !== "registered";
     this.#state = "registered";
     this.#retries = 0;
@@ -198,6 +199,15 @@ export class SdpServerAgent extends Emitter {
     this.#hungUp.clear();
     this.emit("registered", payload);
     this.#connected.resolve(payload);
+  }
+
+  /** By an agent desktop, which may sign the DN on again. */
+  #onSignedOff(payload) {
+    if (this.#state !== "registered") return;
+    this.#state = "signedOff";
+    clearTimeout(this.#timers.refresh);
+    this.#resumeToken = null;
+    this.emit("signedOff", payload);
   }
 
   /** What arrives within `timeoutMs` of a ping shows that the server is there. */
@@ -285,11 +295,11 @@ export class SdpServerAgent extends Emitter {
       return this.emit("error", new SdpServerAgentError("a message is not JSON", { reason: "invalid_message" }));
     }
     const { type, payload = {}, id } = message;
-    if (this.#state === "registered") this.#heartbeat();
+    if (this.#state === "registered" || this.#state === "signedOff") this.#heartbeat();
     const waiting = this.#waiting.get(id);
     const isFailure = type === "error" || type === "registrationFailed";
     if (waiting && isFailure) return waiting.reject(failed(payload, waiting.what));
-    if (type === "registered") this.#onRegistered(payload);
+    if (type === "registered") this.#onRegistered(payload, Boolean(waiting));
     waiting?.resolve(payload);
     if (type === "incomingCall") this.#onIncomingCall(payload);
     else if (type === "error") this.emit("error", failed(payload, "error"));
@@ -298,7 +308,13 @@ export class SdpServerAgent extends Emitter {
 
   #onIncomingCall(payload) {
     const { sdp, ...info } = payload;
-    if (this.#calls.has(info.callId)) return this.#calls.get(info.callId).ring(sdp);
+    const known = this.#calls.get(info.callId);
+    if (known) {
+      known.ring(sdp);
+      // Told once more, and now to answer: somebody has pressed the button elsewhere.
+      if (info.autoAnswer && !known.info.autoAnswer) known.answer().catch((error) => this.emit("error", error));
+      return;
+    }
     const call = new AgentCall(this, { ...info, direction: "inbound", state: "incoming" });
     this.track(call);
     call.ring(sdp);
