@@ -64,6 +64,8 @@ class FarEnd(ABC):
 
     can_supervise = False
     """Its browser may listen to another call instead."""
+    failure_is_heard = False
+    """`play_end` lets the browser hear it."""
 
     def __init__(self, destination: Destination, listener: FarEndListener) -> None:
         self.destination = destination

@@ -5,7 +5,6 @@ Both sessions have one, each the other's peer. The caller's has the DN ring; the
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,20 +14,21 @@ from sdpserver.media import MediaLeg
 from sdpserver.models.webrtc import CallOptions
 from sdpserver.sip.address import check_headers
 from sdpserver.sip.reasons import STATUS_BY_REASON
-from sdpserver.tones import SILENCE, Tone, progress_tones
+from sdpserver.tones import SILENCE
 from sdpserver.webrtc import WebRtcLeg
 
-from .far_end import BROWSER, FAR, CallEnd, FarEnd, FarEndListener, send_tone
+from .dialled_far_end import DialledFarEnd
+from .far_end import BROWSER, FAR, CallEnd, FarEndListener, send_tone
 from .inbound import Caller, FarEndParts, Ringer
 from .rooms import EVERYBODY, Rules
 from .routing import Destination
-from .states import CallState, check_transition
+from .states import CallState
 
 if TYPE_CHECKING:
     from .session import Session
 
 
-class LocalFarEnd(FarEnd):
+class LocalFarEnd(DialledFarEnd):
     """One side of a call between two sessions: what its browser talks to is the browser of `peer`'s session."""
 
     def __init__(
@@ -41,17 +41,10 @@ class LocalFarEnd(FarEnd):
         ring: Ringer | None = None,
     ) -> None:
         """:param ring: of a caller; None: this is the callee's side, which rings."""
-        super().__init__(destination, listener)
+        super().__init__(destination, listener, options=options, parts=parts)
         self.peer: LocalFarEnd | None = None
         self.state = CallState.CALLING if ring is not None else CallState.RINGING
-        self._options = options
         self._ring = ring
-        self._hold_music = parts.hold_music
-        self._on_hold = False
-        self._was_heard = False
-        self._tones = progress_tones(parts.config.media.tones)
-        self._tone: Tone | None = None
-        self._ring_timer: asyncio.TimerHandle | None = None
 
     # -- the call's life
 
@@ -62,7 +55,7 @@ class LocalFarEnd(FarEnd):
         :raises BadRequest: `bad_header`.
         """
         if self._ring is not None:
-            self._ring_timer = asyncio.get_running_loop().call_later(self._options.ring_timeout_s, self._no_answer)
+            self._start_ring_timer()
             session = self._ring(self.destination.dn, self._caller, self._create_peer)
             assert isinstance(session.far_end, LocalFarEnd)
             self.ring_peer(session.far_end)
@@ -102,15 +95,9 @@ class LocalFarEnd(FarEnd):
             self._progress(CallState.ANSWERED)
 
     def _progress(self, state: CallState) -> None:
-        check_transition(self.state, state)
-        self.state = state
+        self._set_state(state)
         self._connect()
         self.listener.call_progressed(state, {})
-
-    def _cancel_ring_timer(self) -> None:
-        if self._ring_timer is not None:
-            self._ring_timer.cancel()
-            self._ring_timer = None
 
     def _no_answer(self) -> None:
         self._end("no_answer", f"nobody answered within {self._options.ring_timeout_s:g} s")
@@ -176,7 +163,6 @@ class LocalFarEnd(FarEnd):
         if self.leg is None:
             return
         browser = self.leg.media
-        self._was_heard = self._was_heard or self.leg.direction.sends
         if self._tone is not None:
             send_tone(browser, self._tone)
         elif self.state is CallState.RINGING and self._ring is not None:
@@ -196,11 +182,6 @@ class LocalFarEnd(FarEnd):
         else:
             browser.send_from(peer.leg.media)
 
-    @property
-    def holds(self) -> bool:
-        """By command, or because its page does not listen any more (RFC 3264 section 8.4)."""
-        return self._on_hold or (self.leg is not None and self._was_heard and not self.leg.direction.sends)
-
     def hold(self, held: bool) -> None:
         if self.state is not CallState.ANSWERED or self.peer is None:
             raise Conflict("the call is not answered", reason="call_not_answered")
@@ -212,10 +193,6 @@ class LocalFarEnd(FarEnd):
             self.peer.listener.call_held(self.holds)
 
     @property
-    def on_hold(self) -> bool:
-        return self._on_hold
-
-    @property
     def is_held(self) -> bool:
         return self.peer is not None and self.peer.holds
 
@@ -223,10 +200,6 @@ class LocalFarEnd(FarEnd):
         super().mute(leg_name, muted)
         if self.peer is not None:
             self.peer._connect()
-
-    def play_end(self, reason: str) -> None:
-        self._tone = self._tones.for_end(reason)
-        self._connect()
 
     # -- rooms
 

@@ -27,7 +27,6 @@ from .commands import Commands
 from .events_channel import EVENTS_CHANNEL, follow_events
 from .far_end import CallEnd, FarEnd
 from .inbound import Caller
-from .local_far_end import LocalFarEnd
 from .quality_reports import QualityReports
 from .routing import BuiltIn, Destination
 from .sip_far_end import SipFarEnd
@@ -288,18 +287,13 @@ class Session(Commands):
         self._states.set(CallState.ENDED)
         self.events.emit("ended", reason=end.reason, sip_status=end.sip_status, sip_reason=end.sip_reason)
         self._log.info("call ended", reason=end.reason, sip_status=end.sip_status)
-        if (
-            end.was_answered
-            or self._progress.awaited
-            or not isinstance(self._far_end, SipFarEnd | LocalFarEnd)
-            or self.caller
-        ):
+        far_end = self._far_end
+        if far_end is None or not far_end.failure_is_heard or end.was_answered or self._progress.awaited or self.caller:
             self._progress.fail(end.error(self.destination.uri, self.id))
             self.close(end.reason)
             return
         # The page has its answer already: it hears why, then the session ends.
-        assert self._far_end is not None
-        self._far_end.play_end(end.reason)
+        far_end.play_end(end.reason)
         self._states.set(SessionState.ENDING)
         self._timers.set("end_tone", END_TONE_S, lambda: self.close(end.reason))
 

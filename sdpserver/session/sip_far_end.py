@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Sequence
 from typing import Any
@@ -15,17 +14,18 @@ from sdpserver.models.webrtc import CallOptions
 from sdpserver.sdp import Codec, Direction, audio_codecs, with_comfort_noise, with_telephone_events
 from sdpserver.sip import LocalAudio, RemoteAudio, SipCall, SipEndpoint, SipEvent, SipEventType, SrtpKeys
 from sdpserver.sip.reasons import STATUS_BY_REASON
-from sdpserver.tones import SILENCE, Tone, progress_tones
+from sdpserver.tones import SILENCE
 from sdpserver.webrtc import WebRtcLeg
 
-from .far_end import BROWSER, FAR, CallEnd, FarEnd, FarEndListener, send_tone
+from .dialled_far_end import DialledFarEnd
+from .far_end import BROWSER, FAR, CallEnd, FarEndListener, send_tone
 from .inbound import FarEndParts
 from .info_presses import InfoPresses
 from .routing import Destination
-from .states import CallState, check_transition
+from .states import CallState
 
 
-class SipFarEnd(FarEnd):
+class SipFarEnd(DialledFarEnd):
     """A SIP call through a trunk, either way. Its RTP leg is on the worker of the browser's leg."""
 
     def __init__(
@@ -40,14 +40,11 @@ class SipFarEnd(FarEnd):
         incoming: SipCall | None = None,
     ) -> None:
         """:param incoming: the call that has come in and rings; None: `dial` makes one."""
-        super().__init__(destination, listener)
         assert parts.sip is not None
-        self._hold_music = parts.hold_music
-        self._was_heard = False
         assert destination.trunk is not None
+        super().__init__(destination, listener, options=options, parts=parts, country=destination.trunk.tones)
         self._trunk = destination.trunk
         self._config = config = parts.config
-        self._options = options
         self._sip: SipEndpoint = parts.sip
         self._registration_of = parts.registration_of
         self._may_redirect = parts.may_redirect
@@ -55,12 +52,8 @@ class SipFarEnd(FarEnd):
         """The dialog whose place our INVITE is to take (RFC 3891), for a REFER with Replaces."""
         self._call: SipCall | None = incoming
         self._is_incoming = incoming is not None
-        self._on_hold = False
         self._is_held = False
         self._remote: RemoteAudio | None = None
-        self._ring_timer: asyncio.TimerHandle | None = None
-        self._tones = progress_tones(self._trunk.tones or config.media.tones)
-        self._tone: Tone | None = None
         self._info_presses = InfoPresses(self._send_info)
         if incoming is not None:
             self.state = CallState.RINGING
@@ -89,7 +82,7 @@ class SipFarEnd(FarEnd):
             self._cancel_ring_timer()
             self._call.answer(self._local_audio)
             return
-        self._ring_timer = asyncio.get_running_loop().call_later(self._options.ring_timeout_s, self._no_answer)
+        self._start_ring_timer()
         call = await self._sip.invite(
             trunk=self._trunk,
             target=self.destination.user,
@@ -119,16 +112,12 @@ class SipFarEnd(FarEnd):
         """Tell the peer that a browser rings; nobody answers within `ring_timeout_s`: 480."""
         if self._call is not None:
             self._call.ring()
-        self._ring_timer = asyncio.get_running_loop().call_later(self._options.ring_timeout_s, self._no_answer)
+        self._start_ring_timer()
 
     def attach(self, leg: WebRtcLeg) -> None:
         if self.rtp.worker != leg.media.worker:
             self.rtp.move(leg.media.worker)
         super().attach(leg)
-
-    def _set_state(self, state: CallState) -> None:
-        check_transition(self.state, state)
-        self.state = state
 
     def _on_sip_event(self, event: SipEvent) -> None:
         if self.state is CallState.ENDED:
@@ -229,7 +218,7 @@ class SipFarEnd(FarEnd):
                 send_tone(browser, SILENCE)
             else:
                 browser.send_from(self.rtp)
-            if (self._holds(self.leg.direction) or self._on_hold) and self._hold_music is not None:
+            if self.holds and self._hold_music is not None:
                 self.rtp.send_sound(self._hold_music, loop=True)
             elif self.leg.direction.receives and BROWSER not in self.muted and not self._on_hold:
                 self.rtp.send_from(browser)
@@ -241,16 +230,6 @@ class SipFarEnd(FarEnd):
             send_tone(browser, self._tones.ringback)
         else:
             browser.send_from(None)
-
-    def _holds(self, direction: Direction) -> bool:
-        """The page does not hear the far end any more (RFC 3264 section 8.4); one that never did only speaks."""
-        self._was_heard = self._was_heard or direction.sends
-        return self._was_heard and not direction.sends
-
-    def play_end(self, reason: str) -> None:
-        """Let the browser hear that the call failed."""
-        self._tone = self._tones.for_end(reason)
-        self._connect()
 
     def _on_rtp_event(self, event: LegEvent, data: bytes) -> None:
         match event:
@@ -296,10 +275,6 @@ class SipFarEnd(FarEnd):
         """Tell the peer how far the call is that it has asked for; from 200 on, for the last time."""
         if self._call is not None:
             self._call.answer_refer(status)
-
-    @property
-    def on_hold(self) -> bool:
-        return self._on_hold
 
     @property
     def is_held(self) -> bool:
@@ -363,11 +338,6 @@ class SipFarEnd(FarEnd):
                 was_answered=was_answered,
             )
         )
-
-    def _cancel_ring_timer(self) -> None:
-        if self._ring_timer is not None:
-            self._ring_timer.cancel()
-            self._ring_timer = None
 
     def hangup(self, reason: str) -> None:
         self.leave_room(reason, reconnect=False)
