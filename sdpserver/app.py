@@ -113,11 +113,12 @@ async def _serve(config: Config) -> None:
                 log.info("stopping")
                 app.state.draining = True
                 sessions: Sessions = app.state.sessions
-                await app.state.agents.stop()
                 # While sessions hang up, requests are still answered: offers with 503, event streams with their end.
+                # Agents hear that their calls have ended before they hear that the server goes.
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(STOP_SESSIONS_S):
                         await sessions.stop()
+                await app.state.agents.stop()
                 await listener.stop(STOP_REQUESTS_S)
         finally:
             await listener.stop(0)

@@ -207,6 +207,8 @@ async def test_sigterm_closes_every_socket_and_call_in_time(dns: list[dict[str, 
             await calling.wait("callAccepted")
             await ann.call("7003")
             ending = asyncio.create_task(to_thread(server.terminate))
+            for call in (calling, answered):
+                assert (await call.wait("callEnded"))["reason"] == "server_shutdown"
             for agent in (nobody, ann, bob):
                 assert await agent.wait_closed() == (1001, "the server is shutting down")
             await calling.client.wait_closed()
