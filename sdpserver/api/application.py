@@ -20,6 +20,7 @@ from . import (
     call_routes,
     desktop_routes,
     dn_routes,
+    invite_routes,
     openapi,
     operations,
     room_routes,
@@ -42,6 +43,7 @@ OPERATIONS = (
     *room_routes.OPERATIONS,
     *dn_routes.OPERATIONS,
     *desktop_routes.OPERATIONS,
+    *invite_routes.OPERATIONS,
     *trunk_routes.OPERATIONS,
     *server_routes.OPERATIONS,
 )

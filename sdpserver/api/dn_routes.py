@@ -17,6 +17,7 @@ from sdpserver.models.calls import CallList, CallStatus, HangupRequest, MakeCall
 from sdpserver.models.dns import DnList
 from sdpserver.models.webrtc import Verdict
 from sdpserver.session import Session
+from sdpserver.session.ended import EndedSession
 from sdpserver.session.inbound import dn_of
 from sdpserver.session.verdict import judge
 
@@ -32,7 +33,7 @@ def _agents(request: Request) -> Agents:
     return cast(Agents, request.app.state.agents)
 
 
-def _may_see(principal: Principal, session: Session) -> bool:
+def _may_see(principal: Principal, session: Session | EndedSession) -> bool:
     if session.owner == principal.name or SUPERVISE in principal.scopes:
         return True
     return DN_SCOPE in principal.scopes and dn_of(session.owner) is not None
@@ -57,6 +58,17 @@ def find_call(request: Request, principal: Principal, call_id: str) -> Session:
     :raises NotFound: `call_not_found`. :raises Conflict: `call_ended`.
     """
     session = sessions_of(request).find_call(call_id, owner=None)
+    if not _may_see(principal, session):
+        raise NotFound("no such call", reason="call_not_found")
+    return session
+
+
+def find_any_call(request: Request, principal: Principal, call_id: str) -> Session | EndedSession:
+    """The same, also of one that has ended within `linger_s`.
+
+    :raises NotFound: `call_not_found`.
+    """
+    session = sessions_of(request).find_any_call(call_id)
     if not _may_see(principal, session):
         raise NotFound("no such call", reason="call_not_found")
     return session

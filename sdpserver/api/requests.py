@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
 from typing import TypeVar, cast
 
 import msgspec
 from starlette.requests import Request
+from starlette.types import Receive
 
 from sdpserver.json_bodies import decode
 from sdpserver.models.webrtc import OfferRequest
@@ -13,8 +16,10 @@ from sdpserver.session import Sessions
 
 from . import bodies
 from .credentials import Credentials, Principal
+from .failures import ClientDisconnected
 
 Body = TypeVar("Body", bound=msgspec.Struct)
+T = TypeVar("T")
 
 
 def sessions_of(request: Request) -> Sessions:
@@ -72,3 +77,24 @@ async def optional_body_of(request: Request, type_: type[Body]) -> Body:
 def client_address(request: Request) -> str:
     """Where the request comes from; "" if that has no address."""
     return request.client.host if request.client is not None else ""
+
+
+async def while_connected(awaitable: Awaitable[T], receive: Receive) -> T:
+    """Cancelled when the client goes away: nobody would hear the call that it waits for."""
+    work = asyncio.ensure_future(awaitable)
+    gone = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            return work.result()
+        raise ClientDisconnected
+    finally:
+        for task in (work, gone):
+            task.cancel()
+        # How they end is of interest to nobody: the result is out, or the client is gone.
+        await asyncio.gather(work, gone, return_exceptions=True)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive
 
 from sdpserver.errors import BadRequest
 from sdpserver.json_bodies import check_metadata
@@ -28,14 +25,11 @@ from sdpserver.models.webrtc import (
 from sdpserver.session.verdict import judge
 
 from .credentials import ANONYMOUS
-from .failures import ClientDisconnected
 from .ice_servers import IceServers
 from .operations import BODY_ERRORS, Content, Operation
-from .requests import body_of, check_destination, principal_of, sessions_of
+from .requests import body_of, check_destination, principal_of, sessions_of, while_connected
 from .responses import json_response
 from .server_sent_events import LAST_EVENT_ID, EventStream, last_event_id
-
-T = TypeVar("T")
 
 
 async def offer(request: Request) -> Response:
@@ -49,28 +43,7 @@ async def offer(request: Request) -> Response:
     answering = sessions.offer(message, owner=principal.name)
     if message.call is None or message.call.wait_for == "none":
         return json_response(await answering)
-    return json_response(await _while_connected(answering, request.receive))
-
-
-async def _while_connected(awaitable: Awaitable[T], receive: Receive) -> T:
-    """Cancelled when the client goes away: nobody would hear the call that it waits for."""
-    work = asyncio.ensure_future(awaitable)
-    gone = asyncio.ensure_future(_disconnected(receive))
-    try:
-        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            return work.result()
-        raise ClientDisconnected
-    finally:
-        for task in (work, gone):
-            task.cancel()
-        # How they end is of interest to nobody: the result is out, or the client is gone.
-        await asyncio.gather(work, gone, return_exceptions=True)
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    return json_response(await while_connected(answering, request.receive))
 
 
 async def ice_candidate(request: Request) -> Response:

@@ -90,10 +90,13 @@ class Sessions:
         """The state of every trunk, as `SipEndpoint.trunk_status` has it."""
         return self._sip.trunks_status() if self._sip is not None else []
 
-    async def offer(self, request: OfferRequest, *, owner: str, resume_s: float | None = None) -> OfferResponse:
+    async def offer(
+        self, request: OfferRequest, *, owner: str, resume_s: float | None = None, call_id: str | None = None
+    ) -> OfferResponse:
         """A new session, or a new offer for the one that `session_id` and `resume_token` name.
 
         :param resume_s: how long its page may be gone; None: `[session] resume_s`.
+        :param call_id: of a new session's call; None: one is made.
 
         A re-offer's `call` is ignored: the call goes on. Cancelling this while `wait_for` holds it ends the session.
 
@@ -107,7 +110,11 @@ class Sessions:
         session_id = request.session_id or secrets.token_urlsafe(12)
         if (old := self._ended.get(session_id)) is not None and old.owner != owner:
             raise Conflict("this session_id is taken", reason="session_exists", session_id=session_id)
-        session = self._create(request, session_id=session_id, owner=owner, sound=sound, resume_s=resume_s)
+        if call_id in self._calls:
+            raise Conflict("this callId is taken", reason="call_exists")
+        session = self._create(
+            request, session_id=session_id, owner=owner, sound=sound, resume_s=resume_s, call_id=call_id
+        )
         try:
             await session.wait_dialled()
             if (states := _WAIT_FOR.get(session.options.wait_for)) is not None:
@@ -139,7 +146,14 @@ class Sessions:
         return await self.sounds.load(destination.sound) if destination.sound else None
 
     def _create(
-        self, request: OfferRequest, *, session_id: str, owner: str, sound: Sound | None, resume_s: float | None
+        self,
+        request: OfferRequest,
+        *,
+        session_id: str,
+        owner: str,
+        sound: Sound | None,
+        resume_s: float | None,
+        call_id: str | None,
     ) -> Session:
         self._refuse_if_full()
         options = request.call or CallOptions()
@@ -156,6 +170,7 @@ class Sessions:
             recordings=self._recordings,
             transfers=self.transfers,
             resume_s=resume_s,
+            call_id=call_id,
         )
         leg = self._webrtc.create_leg(offer, codecs=self._browser_codecs(destination, options))
         try:
@@ -335,14 +350,24 @@ class Sessions:
             raise NotFound("no such session", reason="session_not_found", session_id=session_id)
         return session
 
+    def find_any_call(self, call_id: str) -> Session | EndedSession:
+        """Also one that has ended not longer than `linger_s` ago.
+
+        :raises NotFound: `call_not_found`.
+        """
+        session = self._calls.get(call_id)
+        if session is None:
+            raise NotFound("no such call", reason="call_not_found")
+        return session
+
     def find_call(self, call_id: str, *, owner: str | None) -> Session:
         """The session of one of the caller's own calls; None: whoever's it is.
 
         :raises NotFound: `call_not_found`.
         :raises Conflict: `call_ended`, not longer than `linger_s` ago.
         """
-        session = self._calls.get(call_id)
-        if session is None or owner not in (None, session.owner):
+        session = self.find_any_call(call_id)
+        if owner not in (None, session.owner):
             raise NotFound("no such call", reason="call_not_found")
         if isinstance(session, EndedSession) or session.closed:
             raise Conflict("the call has ended", reason="call_ended", session_id=session.id)

@@ -59,6 +59,7 @@ class Session(Commands):
         transfers: Transfers,
         caller: Caller | None = None,
         resume_s: float | None = None,
+        call_id: str | None = None,
     ) -> None:
         """:param caller: of a call that has come in and rings; None: the browser is the caller.
         :param resume_s: how long a page may be gone; None: `[session] resume_s`.
@@ -71,7 +72,7 @@ class Session(Commands):
         self.metadata = metadata
         self.caller = caller
         self.resume_token = secrets.token_urlsafe(24)
-        self.call_id = secrets.token_hex(8)
+        self.call_id = call_id or secrets.token_hex(8)
         self.created_at = datetime.now(UTC)
         self.events = EventLog(clock=loop.time)
         self.lock = asyncio.Lock()
