@@ -167,13 +167,21 @@ constexpr int64_t strangers_per_s = 20;
 std::set<std::string, std::less<>> callers; // on pjsip's thread alone
 int64_t strangers_second = 0, strangers = 0, refused = 0;
 
+// An address as text, also of IPv4 on a socket for both.
+std::string_view plain_address(std::string_view address) {
+  constexpr std::string_view mapped = "::ffff:";
+  if (address.substr(0, mapped.size()) == mapped)
+    address.remove_prefix(mapped.size());
+  return address;
+}
+
+bool is_from_caller(const pjsip_rx_data* rdata) {
+  return callers.find(plain_address(rdata->pkt_info.src_name)) != callers.end();
+}
+
 bool is_one_too_many(const pjsip_rx_data* rdata) {
-  std::string_view source = rdata->pkt_info.src_name;
-  constexpr std::string_view mapped = "::ffff:"; // IPv4 on a socket for both
-  if (source.substr(0, mapped.size()) == mapped)
-    source.remove_prefix(mapped.size());
   const pj_str_t replaces = text("Replaces"); // of no dialog, which is refused without a transaction, or of a live one
-  if (callers.find(source) != callers.end() || rdata->msg_info.to->tag.slen > 0 ||
+  if (is_from_caller(rdata) || rdata->msg_info.to->tag.slen > 0 ||
       pjsip_msg_find_hdr_by_name(rdata->msg_info.msg, &replaces, nullptr))
     return false;
   if (strangers_second != rdata->pkt_info.timestamp.sec) {

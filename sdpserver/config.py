@@ -94,6 +94,10 @@ class Conference(Section, frozen=True):
 
 
 class Sip(Section, frozen=True):
+    """`trace`: the messages of calls are kept while the calls can be asked for; `trace_messages` and `trace_kb` are of
+    one dialog, `trace_mb` of all.
+    """
+
     bind: str = "0.0.0.0"
     port: int = 5070
     transports: list[Transport] = msgspec.field(default_factory=lambda: ["udp", "tcp"])
@@ -101,6 +105,10 @@ class Sip(Section, frozen=True):
     tls_cert: str = ""
     tls_key: str = ""
     tls_ca: str = ""
+    trace: bool = True
+    trace_messages: int = 200
+    trace_kb: int = 128
+    trace_mb: int = 64
 
 
 class Trunk(Section, frozen=True):

@@ -26,6 +26,8 @@ MAX_DISPLAY_NAME = 128
 MAX_ROOM_MEMBERS = 56
 """What the media plane's mixer takes."""
 
+_TRACE_LIMITS = {"trace_messages": (32, 10_000), "trace_kb": (64, 16_384), "trace_mb": (1, 4096)}
+
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?)"
 _HOST_PORT = re.compile(rf"{_HOST}(?::(\d{{1,5}}))?")
@@ -252,6 +254,9 @@ def _sip(config: Config) -> Iterator[Finding]:
         yield ("sip", "tls_ca" if sip.tls_ca else "tls_cert"), 'has no effect while transports lacks "tls"'
     if sip.tls_ca:
         yield from _file(("sip", "tls_ca"), sip.tls_ca)
+    for key, (least, most) in _TRACE_LIMITS.items():
+        if not least <= getattr(sip, key) <= most:
+            yield ("sip", key), f"must be from {least} to {most}"
 
 
 def _trunks(config: Config) -> Iterator[Finding]:

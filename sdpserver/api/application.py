@@ -25,6 +25,7 @@ from . import (
     operations,
     room_routes,
     server_routes,
+    trace_routes,
     trunk_routes,
     webrtc_routes,
     websocket,
@@ -44,6 +45,7 @@ OPERATIONS = (
     *dn_routes.OPERATIONS,
     *desktop_routes.OPERATIONS,
     *invite_routes.OPERATIONS,
+    *trace_routes.OPERATIONS,
     *trunk_routes.OPERATIONS,
     *server_routes.OPERATIONS,
 )

@@ -21,7 +21,7 @@ from sdpserver.media import MediaPlane
 from sdpserver.models.webrtc import CallOptions, IceCandidate, OfferRequest, OfferResponse
 from sdpserver.recording import RecordingFolder
 from sdpserver.sdp import COMFORT_NOISE, NARROWBAND_HZ, WIDEBAND_CODECS, Codec, audio_codecs
-from sdpserver.sip import SipEndpoint
+from sdpserver.sip import SipEndpoint, Traces
 from sdpserver.sounds import Sounds
 from sdpserver.webrtc import WebRtcPlane, parse_offer
 
@@ -58,6 +58,7 @@ class Sessions:
         self._media = media
         self._webrtc = webrtc
         self._sip = sip
+        self.traces = sip.traces if sip is not None else Traces(is_on=False)
         self.sounds = Sounds(Path(config.media.sounds_dir), cache_octets=config.media.sounds_cache_mb * MEBIBYTE)
         self._recordings = RecordingFolder(Path(config.media.recordings_dir))
         self.conferences = Conferences(config, media, self._recordings)
@@ -322,7 +323,7 @@ class Sessions:
     def _remember(self, session: Session) -> None:
         linger_s = self._config.session.linger_s
         if linger_s <= 0 or self._draining:
-            del self._calls[session.call_id]
+            self._forget_call(session.call_id)
             return
         while len(self._ended) >= MAX_ENDED:
             self._drop_ended(next(iter(self._ended)))
@@ -342,7 +343,11 @@ class Sessions:
 
     def _drop_ended(self, session_id: str) -> None:
         if (ended := self._ended.pop(session_id, None)) is not None:
-            del self._calls[ended.call_id]
+            self._forget_call(ended.call_id)
+
+    def _forget_call(self, call_id: str) -> None:
+        del self._calls[call_id]
+        self.traces.forget(call_id)
 
     def _find(self, session_id: str, owner: str) -> Session | EndedSession:
         session = self._open.get(session_id) or self._ended.get(session_id)

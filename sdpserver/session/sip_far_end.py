@@ -72,6 +72,12 @@ class SipFarEnd(DialledFarEnd):
         except BaseException:
             self.rtp.close()
             raise
+        self._trace()
+
+    def _trace(self) -> None:
+        """The SIP call is in the trace of whoever has it now."""
+        if self._call is not None:
+            self._sip.traces.add(self.listener.call_id, self._call.call_id)
 
     async def dial(self) -> None:
         """Send the INVITE, or answer the one that has come in.
@@ -93,6 +99,7 @@ class SipFarEnd(DialledFarEnd):
             registration=self._registration_of(self.listener.owner, self._trunk.name),
             replaces=self.replaces,
             may_redirect=lambda user: self._may_redirect(user, self._trunk),
+            trace_as=self.listener.call_id,
             on_event=self._on_sip_event,
         )
         self._call = call
@@ -117,6 +124,7 @@ class SipFarEnd(DialledFarEnd):
     def attach(self, leg: WebRtcLeg) -> None:
         if self.rtp.worker != leg.media.worker:
             self.rtp.move(leg.media.worker)
+        self._trace()
         super().attach(leg)
 
     def _on_sip_event(self, event: SipEvent) -> None:

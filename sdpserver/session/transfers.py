@@ -112,6 +112,8 @@ class Transfers:
             if not first.is_on(second.destination.trunk):
                 raise Conflict("the two calls are on different trunks", reason="cannot_transfer", session_id=session.id)
             referring = Referring(session, consultation.destination.uri, consultation)
+            if (sip := self._parts().sip) is not None:
+                sip.traces.join(session.call_id, consultation.call_id)
             self._refer(referring, lambda: first.refer_replacing(second))
             return
         if isinstance(first, LocalFarEnd) and isinstance(second, LocalFarEnd):

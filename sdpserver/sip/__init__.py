@@ -8,8 +8,10 @@ from .offer_answer import LocalAudio, RemoteAudio
 from .reasons import http_status
 from .registration import DnRegistration, RegistrationState
 from .sdes import SrtpKeys
+from .traces import CallTrace, TracedMessage, Traces
 
 __all__ = [
+    "CallTrace",
     "DnRegistration",
     "IncomingInvite",
     "LocalAudio",
@@ -22,5 +24,7 @@ __all__ = [
     "SipEvent",
     "SipEventType",
     "SrtpKeys",
+    "TracedMessage",
+    "Traces",
     "http_status",
 ]

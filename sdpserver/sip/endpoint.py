@@ -33,6 +33,7 @@ from .registration import DnRegistration, Registrations
 from .resolve import Resolved, resolve
 from .stack import Stack
 from .thread import SipThread
+from .traces import Traces
 from .transfer import Transferable
 from .trunk_state import TrunkState
 
@@ -62,6 +63,7 @@ class SipEndpoint:
             if trunk.transport not in config.sip.transports:
                 raise ConfigError(f"trunk {trunk.name!r}: transport {trunk.transport!r} is not in [sip] transports")
         self.on_incoming: Callable[[SipCall, IncomingInvite], None] | None = None
+        self.traces = Traces(is_on=config.sip.trace)
         self._calls: dict[str, SipCall] = {}
         self._thread: SipThread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -350,6 +352,7 @@ class SipEndpoint:
         registration: DnRegistration | None = None,
         replaces: str | None = None,
         may_redirect: Callable[[str], bool] | None = None,
+        trace_as: str = "",
         on_event: Callable[[SipEvent], None],
     ) -> SipCall:
         """Call `target`, a user part or a `sip:` URI of the trunk's own host. Returns when pjsip has the INVITE.
@@ -357,7 +360,7 @@ class SipEndpoint:
         Cancelled meanwhile, it takes the INVITE back. With a `registration` it is a call of that DN's, from its number
         and, if it is registered on this trunk, with its password. `replaces` is what a REFER had
         (`Refer.replaces`). With `may_redirect` a 3xx to another user of the trunk's own host is followed if that allows
-        it; it is called on another thread.
+        it; it is called on another thread. `trace_as` is the call in whose trace the messages are.
 
         :raises BadRequest: reason `bad_destination` or `bad_header`.
         :raises Unavailable: the trunk is at its `max_calls`, or pjsip at its own; or the `registration` has ended.
@@ -390,6 +393,8 @@ class SipEndpoint:
         call = SipCall(call_id=invite.call_id, to_uri=uri, trunk=trunk.name, owner=self, on_event=on_event)
         self._calls[call.call_id] = call
         state.calls += 1
+        if trace_as:
+            self.traces.add(trace_as, call.call_id)
         try:
             if state.resolved is None:
                 await self._find(state)
@@ -471,5 +476,6 @@ class SipEndpoint:
 
     def forget(self, call: SipCall) -> None:
         """The call has ended."""
+        self.traces.sip_call_ended(call.call_id)
         if self._calls.pop(call.call_id, None) is not None:
             self._trunks[call.trunk].calls -= 1

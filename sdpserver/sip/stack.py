@@ -106,6 +106,7 @@ class Stack:
             self._endpoint.libCreate()
             self._endpoint.libInit(self._endpoint_config(user_agent, max_calls, log_level))
             self._answer_all_requests()
+            self._trace()
             self._open_transports()
             self._endpoint.audDevManager().setNoDev()
             self._endpoint.libStart()
@@ -137,6 +138,14 @@ class Stack:
     def _answer_all_requests(self) -> None:
         """pjsua lets requests without an answer that it does not know; `scripts/pjsua2_requests.i` has them."""
         if status := pj.answerAllRequests():
+            raise ConfigError(f"pjsip takes no module more: status {status}")
+
+    def _trace(self) -> None:
+        """Before there are transports, so that every message is seen."""
+        sip = self._sip
+        if not sip.trace:
+            return
+        if status := pj.startTracing(sip.trace_messages, sip.trace_kb << 10, sip.trace_mb << 20):
             raise ConfigError(f"pjsip takes no module more: status {status}")
 
     def _open_transports(self) -> None:
@@ -270,6 +279,7 @@ class Stack:
         dialog = OutgoingDialog(account, self, invite, emit)
         dialog.hosts = self._accounts[invite.trunk].hosts
         self._dialogs[invite.call_id] = dialog
+        pj.traceDialog(invite.call_id, invite.call_id)
         try:
             dialog.start()
         except pj.Error as exc:
@@ -311,6 +321,7 @@ class Stack:
             self.bury(dialog)
             return
         self._dialogs[call_id] = dialog
+        pj.traceIncoming(call_id, dialog.getId())
         self._on_invite(invite)
 
     def has_call_on(self, account: Any) -> bool:
@@ -337,7 +348,8 @@ class Stack:
 
     def replaced(self, dialog: Dialog) -> None:
         """The successor is the call now. The old dialog stays until pjsip has ended it."""
-        self._dialogs[dialog.call_id] = self._successors.pop(id(dialog))
+        successor = self._dialogs[dialog.call_id] = self._successors.pop(id(dialog))
+        pj.traceIncoming(dialog.call_id, successor.getId())
         self._fading[id(dialog)] = dialog
 
     def faded(self, dialog: Dialog) -> None:
@@ -422,6 +434,7 @@ class Stack:
         self._buried.clear()
         self._fading.clear()
         self._successors.clear()
+        pj.stopTracing()
         # Nothing is waited for any more: pjsip would sleep a whole second here.
         self._endpoint.libDestroy(pj.PJSUA_DESTROY_NO_NETWORK)
         del self._endpoint
