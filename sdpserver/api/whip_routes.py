@@ -174,7 +174,7 @@ OPERATIONS = (
         request=Content(media_type=SDP, description="The offer."),
         response=Content(media_type=SDP, description="The answer. Location, ETag; a Link for each ICE server."),
         status=201,
-        errors=(400, 401, 404, 422, *BODY_ERRORS, 503),
+        errors=(400, 401, 404, 422, *BODY_ERRORS, 502, 503, 504),
     ),
     Operation(
         method="OPTIONS",

@@ -1,4 +1,4 @@
-"""The examples and the README's two, run as they stand; what they sound like is listened to."""
+"""The examples and those of the README, run as they stand; what they sound like is listened to."""
 
 from __future__ import annotations
 
@@ -51,10 +51,13 @@ def test_the_readmes_python_example_hears_its_tone(gateway: ServerProcess, tmp_p
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_the_readmes_browser_example_hears_its_microphone(chromium: Browser, gateway: ServerProcess) -> None:
+@pytest.mark.parametrize("name", ["browser", "whip"])
+async def test_the_readmes_browser_examples_hear_their_microphone(
+    chromium: Browser, gateway: ServerProcess, name: str
+) -> None:
     page = await chromium.new_page()
     await page.goto(f"{gateway.url}/docs")
-    code = readme_example("browser")
+    code = readme_example(name)
     assert DEFAULT_URL in code
     heard_hz = await page.evaluate(
         f"async () => {{ {code.replace(DEFAULT_URL, gateway.url)}\n"
