@@ -6,7 +6,10 @@ Nothing here is called per packet.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal, TypeAlias, TypedDict
+from typing import Any, Final, Literal, TypeAlias
+
+from .models.legs import LegStats as LegStats
+from .models.legs import VoipMetrics as VoipMetrics
 
 # Kinds of events, the first item of what `Engine.drain` returns.
 ICE_CONNECTED: Final[int]
@@ -51,67 +54,6 @@ ReceivedEntry: TypeAlias = tuple[str, int, None, int]
 SrtpProfile: TypeAlias = Literal[
     "AEAD_AES_128_GCM", "AEAD_AES_256_GCM", "AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"
 ]
-
-class VoipMetrics(TypedDict):
-    """A VoIP metrics block of the peer on what we send (RFC 3611 section 4.7). Rates and densities are fractions."""
-
-    loss_rate: float
-    discard_rate: float
-    burst_density: float
-    gap_density: float
-    burst_duration_ms: int
-    gap_duration_ms: int
-    round_trip_ms: int
-    end_system_delay_ms: int
-    gmin: int
-    r_factor: int  # 127: unknown
-    mos_lq: float  # 12.7: unknown
-    mos_cq: float  # 12.7: unknown
-
-class LegStats(TypedDict):
-    """Counters of one leg. `received` is what came in from its peer, `sent` what went out to it."""
-
-    packets_received: int
-    octets_received: int
-    packets_sent: int
-    octets_sent: int
-    packets_lost: int  # of those the peer sent, RFC 3550 section 6.4.1
-    jitter_ms: float  # interarrival jitter of what came in, RFC 3550 section 6.4.1
-    remote_packets_lost: int  # of those we sent, as the peer's last report block says
-    remote_jitter_ms: float
-    round_trip_ms: float  # from the last report block with an LSR; -1.0 until known
-    packet_ms: float  # what one packet that came in holds; 0.0 until known
-    packets_unseen: int  # sent after the last one that came, as the peer's sender report says; not in `packets_lost`
-    loss_runs: int  # how often packets were lost, one or more in a row; the figures of loss lag 32 packets behind
-    loss_runs_lost: int  # the packets in them, also those that came too late
-    bursts: int  # RFC 3611 section 4.7.2, with Gmin 16
-    burst_packets: int  # in bursts, received or lost
-    burst_packets_lost: int
-    remote_fraction_lost: float  # of what we sent in the interval of the last report block
-    expected_loss: float  # the same, smoothed over the blocks
-    reports_received: int  # report blocks on what we send
-    playout_delay_ms: float  # that its jitter buffer adds, a frame of what we send included; 0.0: nothing is decoded
-    packets_late: int  # too late to be decoded
-    packets_recovered: int  # lost, but there was a copy in a later one (RFC 2198, or Opus's FEC where it is decoded)
-    concealed_ms: float  # made up where packets were missing. These four are of what its own worker decodes
-    voip_metrics: VoipMetrics | None  # None: the peer sends none
-    codec_received: str  # of the last packet of audio, "" before the first
-    codec_sent: str
-    conversion: Literal["none", "relay", "convert", "transcode"]  # how what this leg sends is made
-    auth_failures: int  # SRTP or SRTCP tag wrong
-    replayed: int
-    dropped_source: int  # packets from an address that is not the leg's
-    dropped_malformed: int
-    dropped_payload_type: int
-    dropped_direction: int  # while we do not receive
-    dropped_conversion: int  # nothing that the leg speaks could be made of it
-    dropped_send: int  # the socket would not take it
-    rtcp_received: int
-    rtcp_sent: int
-    telephone_events_received: int  # presses, not packets
-    telephone_events_sent: int
-    heard_ms_ago: float  # since RTP or RTCP came from its peer; -1.0: none has
-    remote_address: str  # "192.0.2.1 5000", "" until known
 
 class Sound:
     """A decoded sound file; whoever plays it shares it."""

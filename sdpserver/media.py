@@ -8,7 +8,6 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -16,6 +15,7 @@ from . import _media
 from .config import Config
 from .dtmf import event_code
 from .errors import Unavailable
+from .models.legs import LegFigures, LegStats, Quality, QualityReport
 from .quality import LegQuality
 from .sdp import Codec, Direction, OpusReceiver
 
@@ -150,23 +150,23 @@ class MediaLeg:
         self.plane.engine.detect_inband_presses(self.id, enabled)
 
     @property
-    def stats(self) -> _media.LegStats:
+    def stats(self) -> LegStats:
         return self.plane.engine.leg_stats(self.id)
 
     @property
-    def quality(self) -> dict[str, Any]:
+    def quality(self) -> Quality:
         """Loss, jitter, round trip, bursts and MOS by direction, as a session's JSON has them."""
         return self._quality.describe(self.stats)
 
-    def report_quality(self) -> dict[str, Any]:
+    def report_quality(self) -> QualityReport:
         """As `quality`, with the loss since the last report."""
         return self._quality.report(self.stats)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> LegFigures:
         """The members `media` and `quality` of either side in a session's JSON; null once the leg is closed."""
         if self._closed:
             return {"media": None, "quality": None}
-        return {"media": dict(self.stats), "quality": self.quality}
+        return {"media": self.stats, "quality": self.quality}
 
     def close(self) -> None:
         """Free the leg and its sockets. Idempotent."""

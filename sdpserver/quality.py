@@ -43,10 +43,18 @@ import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # a stub's names only
-    from ._media import LegStats, VoipMetrics
+from .models.legs import (
+    Bursts,
+    LegStats,
+    Quality,
+    QualityReport,
+    Rating,
+    ReceivedQuality,
+    RemoteBursts,
+    SentQuality,
+    VoipMetrics,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +200,7 @@ class LegQuality:
     def __init__(self) -> None:
         self._before: LegStats | None = None
 
-    def describe(self, stats: LegStats) -> dict[str, Any]:
+    def describe(self, stats: LegStats) -> Quality:
         """The call so far, as a session's JSON has it. What is unknown is None."""
         round_trip_ms = stats["round_trip_ms"]
         metrics = stats["voip_metrics"]
@@ -204,17 +212,21 @@ class LegQuality:
             "sent": _sent(stats, round_trip_ms),
         }
 
-    def report(self, stats: LegStats) -> dict[str, Any]:
+    def report(self, stats: LegStats) -> QualityReport:
         """As `describe`, with the loss since the last report."""
         described = self.describe(stats)
         before, self._before = self._before, stats
         received = _lost_received(stats) - (_lost_received(before) if before else 0)
         expected = _expected(stats) - (_expected(before) if before else 0)
-        described["received"]["interval_loss_fraction"] = _rounded(fraction(received, expected))
-        described["sent"]["interval_loss_fraction"] = (
-            _rounded(stats["remote_fraction_lost"]) if stats["reports_received"] else None
-        )
-        return described
+        remote = _rounded(stats["remote_fraction_lost"]) if stats["reports_received"] else None
+        return {
+            "round_trip_ms": described["round_trip_ms"],
+            "received": {
+                **described["received"],
+                "interval_loss_fraction": _rounded(fraction(received, expected)),
+            },
+            "sent": {**described["sent"], "interval_loss_fraction": remote},
+        }
 
 
 def _lost_received(stats: LegStats) -> int:
@@ -229,7 +241,7 @@ def _rounded(value: float) -> float:
     return round(value, 4)
 
 
-def _received(stats: LegStats, round_trip_ms: float) -> dict[str, Any]:
+def _received(stats: LegStats, round_trip_ms: float) -> ReceivedQuality:
     expected, lost = _expected(stats), _lost_received(stats)
     loss_fraction, jitter_ms = fraction(lost, expected), stats["jitter_ms"]
     packet_ms = stats["packet_ms"] or DEFAULT_PACKET_MS
@@ -252,7 +264,7 @@ def _received(stats: LegStats, round_trip_ms: float) -> dict[str, Any]:
     }
 
 
-def _bursts(stats: LegStats, expected: int, packet_ms: float) -> dict[str, Any]:
+def _bursts(stats: LegStats, expected: int, packet_ms: float) -> Bursts:
     bursts, packets, lost = stats["bursts"], stats["burst_packets"], stats["burst_packets_lost"]
     gap_packets = max(expected - packets, 0)
     return {
@@ -264,13 +276,16 @@ def _bursts(stats: LegStats, expected: int, packet_ms: float) -> dict[str, Any]:
     }
 
 
-def _sent(stats: LegStats, round_trip_ms: float) -> dict[str, Any]:
+def _sent(stats: LegStats, round_trip_ms: float) -> SentQuality:
     packets, reported = stats["packets_sent"], stats["reports_received"] > 0
     loss_fraction, jitter_ms = fraction(stats["remote_packets_lost"], packets), stats["remote_jitter_ms"]
     metrics = stats["voip_metrics"]
     if metrics is not None and not reported:
         loss_fraction = metrics["loss_rate"]
     known = reported or metrics is not None
+    rating: Rating = {"r_factor": None, "mos": None}
+    if known:
+        rating = _rating(stats["codec_sent"], loss_fraction, 1.0, round_trip_ms, jitter_ms, DEFAULT_PACKET_MS)
     return {
         "codec": stats["codec_sent"] or None,
         "packets": packets,
@@ -278,18 +293,18 @@ def _sent(stats: LegStats, round_trip_ms: float) -> dict[str, Any]:
         "loss_fraction": _rounded(loss_fraction) if known else None,
         "jitter_ms": round(jitter_ms, 2) if reported else None,
         **_remote_bursts(metrics),
-        **(
-            _rating(stats["codec_sent"], loss_fraction, 1.0, round_trip_ms, jitter_ms, DEFAULT_PACKET_MS)
-            if known
-            else {"r_factor": None, "mos": None}
-        ),
+        **rating,
     }
 
 
-def _remote_bursts(metrics: VoipMetrics | None) -> dict[str, Any]:
+def _remote_bursts(metrics: VoipMetrics | None) -> RemoteBursts:
     """As the peer measured them, which says nothing of their number."""
-    names = ("burst_density", "burst_duration_ms", "gap_density", "gap_duration_ms")
-    return dict.fromkeys(names) if metrics is None else {name: metrics[name] for name in names}  # type: ignore[literal-required]
+    return {
+        "burst_density": metrics["burst_density"] if metrics else None,
+        "burst_duration_ms": metrics["burst_duration_ms"] if metrics else None,
+        "gap_density": metrics["gap_density"] if metrics else None,
+        "gap_duration_ms": metrics["gap_duration_ms"] if metrics else None,
+    }
 
 
 def _rating(
@@ -300,7 +315,7 @@ def _rating(
     jitter_ms: float,
     packet_ms: float,
     playout_delay_ms: float | None = None,
-) -> dict[str, Any]:
+) -> Rating:
     """None: nothing has been heard, or the codec is not speech's."""
     impairment = IMPAIRMENTS.get(codec)
     if impairment is None:

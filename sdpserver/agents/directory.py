@@ -6,12 +6,13 @@ import asyncio
 import secrets
 from collections.abc import Coroutine
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 
 from sdpserver.config import Config, Trunk
 from sdpserver.errors import BadRequest, Conflict, NotFound, SdpServerError, SipRefused
+from sdpserver.models.dns import DnInfo
 from sdpserver.models.webrtc import CallOptions
 from sdpserver.session import Session, Sessions
 from sdpserver.session.far_end import FarEnd
@@ -77,7 +78,7 @@ class Dn:
             raise Conflict(f"{self.number} has {len(calls)} calls", reason=reason)
         return found[0]
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> DnInfo:
         """An entry of GET /api/dn/list. `contact` is where it is registered."""
         return {
             "dn": self.number,
@@ -92,8 +93,8 @@ class Dn:
         }
 
     @property
-    def status(self) -> str:
-        """`available`, `busy` or `offline`."""
+    def status(self) -> Literal["available", "busy", "offline"]:
+        """As clients are told."""
         if not self.connections:
             return "offline"
         return "busy" if any(connection.is_busy for connection in self.connections.values()) else "available"

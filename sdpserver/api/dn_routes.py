@@ -6,7 +6,7 @@ own calls only.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,7 +14,8 @@ from starlette.responses import Response
 from sdpserver.agents import Agents
 from sdpserver.errors import BadRequest, NotFound
 from sdpserver.models.calls import CallList, CallStatus, HangupRequest, MakeCallRequest, TransferRequest, WhichCall
-from sdpserver.models.dns import DnList
+from sdpserver.models.dns import DnInfo, DnList
+from sdpserver.models.session import LiveCall
 from sdpserver.models.webrtc import Verdict
 from sdpserver.session import Session
 from sdpserver.session.ended import EndedSession
@@ -175,7 +176,7 @@ OPERATIONS = (
         path="/api/dn/{dn}",
         endpoint=describe_dn,
         summary="One DN",
-        response=dict[str, Any],
+        response=DnInfo,
         errors=(401, 404),
     ),
     Operation(
@@ -199,7 +200,7 @@ OPERATIONS = (
         path="/api/calls/{call_id}",
         endpoint=describe_call,
         summary="One live call",
-        response=dict[str, Any],
+        response=LiveCall,
         errors=(401, 404, 409),
     ),
     Operation(

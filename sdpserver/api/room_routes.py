@@ -5,14 +5,12 @@ One's own members are one's own to mute and remove; those of others need `superv
 
 from __future__ import annotations
 
-from typing import Any
-
 from starlette.requests import Request
 from starlette.responses import Response
 
 from sdpserver.errors import BadRequest, Forbidden
 from sdpserver.models.calls import CallStatus, ConferenceRequest, ConferenceStatus, MuteRequest, SuperviseRequest
-from sdpserver.models.rooms import RoomList, RoomMember, RoomRecordRequest, RoomRecordResponse, RoomStatus
+from sdpserver.models.rooms import RoomInfo, RoomList, RoomMember, RoomRecordRequest, RoomRecordResponse, RoomStatus
 from sdpserver.session.conferences import Mode
 from sdpserver.session.rooms import Room
 
@@ -137,7 +135,7 @@ OPERATIONS = (
         path="/api/rooms/{room}",
         endpoint=describe_room,
         summary="One conference: its members and who talks",
-        response=dict[str, Any],
+        response=RoomInfo,
         errors=(401, 404),
     ),
     Operation(

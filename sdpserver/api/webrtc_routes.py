@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 from starlette.requests import Request
@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from sdpserver.errors import BadRequest
 from sdpserver.json_bodies import check_metadata
+from sdpserver.models.session import SessionInfo
 from sdpserver.models.webrtc import (
     CloseRequest,
     CloseResponse,
@@ -155,7 +156,7 @@ OPERATIONS = (
         path="/webrtc/sessions/{session_id}",
         endpoint=describe_session,
         summary="One session: state, media, timeline",
-        response=dict[str, Any],
+        response=SessionInfo,
         errors=(401, 404),
     ),
     Operation(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from sdpserver import dtmf
 
 from .base import CallId, DnNumber, Request, Response, RoomName, SessionId
+from .session import LiveCall
 
 
 class DtmfRequest(Request):
@@ -88,7 +89,7 @@ class MakeCallRequest(Request, rename={"from_": "from"}):
 class CallList(Response):
     """GET /api/calls/active and /api/calls/dn/{dn}."""
 
-    calls: list[dict[str, Any]]
+    calls: list[LiveCall]
 
 
 class MuteRequest(Request):

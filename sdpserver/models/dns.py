@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal, TypedDict
 
 from .base import Response
+
+
+class DnInfo(TypedDict):
+    """GET /api/dn/{dn}. `connections`: how many clients are there, `since` when; `calls`: their ids."""
+
+    dn: str
+    displayName: str
+    status: Literal["available", "busy", "offline"]
+    contact: Literal["local", "upstream"]
+    genesysAgent: bool
+    connections: int
+    since: str | None
+    calls: list[str]
+    skills: list[str]
 
 
 class DnList(Response):
     """GET /api/dn/list: those of the configuration, and those that are registered upstream."""
 
-    dns: list[dict[str, Any]]
+    dns: list[DnInfo]

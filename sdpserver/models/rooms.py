@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, TypedDict
 
 from msgspec import Meta
 
 from .base import Request, Response
+from .session import RecordingInfo
 
 
 class RoomRecordRequest(Request):
@@ -37,7 +38,39 @@ class RoomStatus(Response):
     status: Literal["muted", "unmuted", "kicked"]
 
 
+class RoomSummary(TypedDict):
+    """`room` is null in the private room of a supervised call, which is listed to nobody."""
+
+    room: str | None
+    members: int
+    since: str
+    rate_hz: int
+
+
+class RoomMemberInfo(TypedDict):
+    """`leg`: that of the call `callId` which is in the room."""
+
+    id: str
+    callId: str
+    leg: str
+    muted: bool
+    talking: bool
+    level_dbov: float
+    supervisor: bool
+    since: str
+
+
+class RoomInfo(TypedDict):
+    """GET /api/rooms/{room}."""
+
+    room: str | None
+    members: list[RoomMemberInfo]
+    since: str
+    rate_hz: int
+    recording: RecordingInfo | None
+
+
 class RoomList(Response):
     """GET /api/rooms: the rooms that the caller has a call in, or all with the scope `supervise`, oldest first."""
 
-    rooms: list[dict[str, Any]]
+    rooms: list[RoomSummary]

@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 from .base import Response
+
+
+class LastOptions(TypedDict):
+    """`sip_status` is 0, or one of ours (408, 503), where no answer came."""
+
+    answered: bool
+    sip_status: int
+    sip_reason: str
+    at: str
+
+
+class TrunkInfo(TypedDict):
+    """`address` is null until the name has been resolved, `error` says why it could not be; `registered`, `sip_status`
+    and `sip_reason` are of the last REGISTER; `agents`: DNs registered there."""
+
+    name: str
+    connected: bool | None
+    server: str
+    address: str | None
+    error: str | None
+    registered: bool
+    sip_status: int
+    sip_reason: str
+    last_options: LastOptions | None
+    agents: int
+    calls: int
 
 
 class TrunkList(Response):
@@ -13,4 +39,4 @@ class TrunkList(Response):
     `connected`: it answered the last OPTIONS; null while that is not known.
     """
 
-    trunks: list[dict[str, Any]]
+    trunks: list[TrunkInfo]

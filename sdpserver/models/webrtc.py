@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from .base import Request, Response, SessionId
+from .session import SessionInfo
 
 CandidateText = Annotated[str, Meta(max_length=1024)]
 
@@ -122,7 +123,7 @@ class IceServerInfo(Response, omit_defaults=True):
 class SessionList(Response):
     """GET /webrtc/sessions: the caller's open sessions, oldest first, each as it describes itself alone."""
 
-    sessions: list[dict[str, Any]]
+    sessions: list[SessionInfo]
 
 
 Cause = Literal[

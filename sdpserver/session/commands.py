@@ -11,6 +11,7 @@ from sdpserver._media import Sound
 from sdpserver.dtmf import DtmfOrder, LegName, Press
 from sdpserver.errors import Conflict
 from sdpserver.events import EventLog
+from sdpserver.models.session import LiveCall, SessionCall
 from sdpserver.models.webrtc import CallOptions
 from sdpserver.timestamps import utc_text
 from sdpserver.webrtc import WebRtcLeg
@@ -69,7 +70,7 @@ class Commands:
         """Our SDP of the browser's leg."""
         return self._leg.answer if self._leg is not None else ""
 
-    def describe_call(self) -> dict[str, Any]:
+    def describe_call(self) -> LiveCall:
         """An entry of GET /api/calls/active."""
         inbound = self.caller is not None
         mine = dn_of(self.owner)
@@ -87,7 +88,7 @@ class Commands:
             "muted": self.is_muted,
         }
 
-    def _describe_far_side(self, end: CallEnd | None) -> dict[str, Any]:
+    def _describe_far_side(self, end: CallEnd | None) -> SessionCall:
         """The member `call` of a session's JSON."""
         return {
             "call_id": self.call_id,

@@ -7,11 +7,11 @@ would look through every object of theirs time and again.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
 from sdpserver.events import EventLog, SessionEvent, Subscription
+from sdpserver.models.session import SessionInfo
 
 from .session import Session
 
@@ -36,9 +36,9 @@ class EndedSession:
             orjson.dumps([event.as_json() for event in session.events.kept]),
         )
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> SessionInfo:
         """As `Session.describe`."""
-        described: dict[str, Any] = orjson.loads(self._description)
+        described: SessionInfo = orjson.loads(self._description)
         return described
 
     def subscribe(self, *, after_id: int = 0) -> Subscription:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from sdpserver.dtmf import DtmfOrder, Press
 from sdpserver.errors import Conflict, PeerError, SipRefused, SipTimeout, Unavailable
 from sdpserver.media import MediaLeg
+from sdpserver.models.session import SipLeg
 from sdpserver.sip import Refer, http_status
 from sdpserver.tones import SILENCE, TEST_TONE, Tone
 from sdpserver.webrtc import WebRtcLeg
@@ -206,7 +207,7 @@ class FarEnd(ABC):
         """The browser has pressed a key; tell a far end that does not get the browser's own packets."""
         return  # a built-in one needs none
 
-    def describe(self) -> dict[str, Any] | None:
+    def describe(self) -> SipLeg | None:
         """The `sip` member of a session's JSON."""
         return None
 

@@ -6,7 +6,7 @@ Both sessions have one, each the other's peer. The caller's has the DN ring; the
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sdpserver.dtmf import DtmfMethod, DtmfOrder, Press
 from sdpserver.errors import Conflict
@@ -247,6 +247,3 @@ class LocalFarEnd(DialledFarEnd):
         """Its event packets are relayed to a browser that takes events; both sides are told of the press."""
         if self.peer is not None:
             self.peer.listener.call_pressed(press)
-
-    def describe(self) -> dict[str, Any] | None:
-        return None

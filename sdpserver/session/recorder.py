@@ -12,6 +12,7 @@ import structlog
 
 from sdpserver.errors import BadRequest, Conflict, Unavailable
 from sdpserver.media import MediaLeg, MediaRecording, RecordingEvent
+from sdpserver.models.session import RecordingDetail, RecordingInfo
 from sdpserver.recording import RecordingFolder
 from sdpserver.tones import RECORD_BEEP
 
@@ -52,7 +53,7 @@ class Recording:
         self._emit = emit
         self._media: MediaRecording | None = None
         self._paused = False
-        self._detail: dict[str, Any] = {}
+        self._detail: RecordingDetail = {}
 
     def begin(self, media: MediaRecording) -> None:
         self._media = media
@@ -103,7 +104,7 @@ class Recording:
         level = log.warning if state is RecordingState.FAILED else log.info
         level("recording", state=told, path=self.path, **self._detail)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> RecordingInfo:
         return {"state": self.state.value, "path": self.path, **self._detail}
 
 
@@ -212,6 +213,6 @@ class Recorder:
             except TimeoutError:
                 log.warning("the recording is still being written", path=self.recording.path)
 
-    def describe(self) -> dict[str, Any] | None:
+    def describe(self) -> RecordingInfo | None:
         """The member `recording` of a session's and of a room's JSON."""
         return None if self.recording is None else self.recording.describe()

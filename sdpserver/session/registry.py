@@ -18,6 +18,8 @@ from sdpserver.config import Config, Trunk
 from sdpserver.errors import ClientError, ConfigError, Conflict, NotFound, SdpServerError, Unavailable
 from sdpserver.events import Subscription
 from sdpserver.media import MediaPlane
+from sdpserver.models.session import SessionInfo
+from sdpserver.models.trunks import TrunkInfo
 from sdpserver.models.webrtc import CallOptions, IceCandidate, OfferRequest, OfferResponse
 from sdpserver.recording import RecordingFolder
 from sdpserver.sdp import COMFORT_NOISE, NARROWBAND_HZ, WIDEBAND_CODECS, Codec, audio_codecs
@@ -87,7 +89,7 @@ class Sessions:
 
     # -- requests
 
-    def trunks(self) -> list[dict[str, Any]]:
+    def trunks(self) -> list[TrunkInfo]:
         """The state of every trunk, as `SipEndpoint.trunk_status` has it."""
         return self._sip.trunks_status() if self._sip is not None else []
 
@@ -416,11 +418,11 @@ class Sessions:
             session.close(reason or "normal_clearing")
             await session.wait_closed()
 
-    def describe(self, *, owner: str) -> list[dict[str, Any]]:
+    def describe(self, *, owner: str) -> list[SessionInfo]:
         """The caller's open sessions, oldest first."""
         return [session.describe() for session in self._open.values() if session.owner == owner]
 
-    def describe_one(self, session_id: str, *, owner: str) -> dict[str, Any]:
+    def describe_one(self, session_id: str, *, owner: str) -> SessionInfo:
         """One session, also one that has ended within `linger_s`."""
         return self._find(session_id, owner).describe()
 

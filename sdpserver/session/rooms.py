@@ -20,6 +20,7 @@ import structlog
 from sdpserver.config import Config
 from sdpserver.errors import NotFound, Unavailable
 from sdpserver.media import MediaLeg, MediaPlane, MediaRecording, MediaRoom
+from sdpserver.models.rooms import RoomInfo, RoomMemberInfo, RoomSummary
 from sdpserver.recording import RecordingFolder
 from sdpserver.timestamps import utc_text
 
@@ -73,7 +74,7 @@ class Member:
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
     talking: bool = False
 
-    def describe(self, level_dbov: float) -> dict[str, Any]:
+    def describe(self, level_dbov: float) -> RoomMemberInfo:
         """An entry of GET /api/rooms/{room}."""
         return {
             "id": self.id,
@@ -301,7 +302,7 @@ class Room:
         """Whether a call of this credential is in the room."""
         return any(member.occupant.owner == owner for member in self._members.values())
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> RoomSummary:
         """An entry of GET /api/rooms."""
         return {
             "room": self.name,
@@ -310,7 +311,7 @@ class Room:
             "rate_hz": self.media.rate_hz,
         }
 
-    def describe(self, *, with_hidden: bool) -> dict[str, Any]:
+    def describe(self, *, with_hidden: bool) -> RoomInfo:
         """GET /api/rooms/{room}."""
         levels = self.media.levels
         members = [

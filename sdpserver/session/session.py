@@ -15,6 +15,7 @@ from sdpserver.dtmf import Press
 from sdpserver.errors import SdpServerError
 from sdpserver.events import EventLog
 from sdpserver.media import MediaLeg
+from sdpserver.models.session import SessionInfo
 from sdpserver.models.webrtc import CallInfo, CallOptions, OfferResponse, SdpAnswer
 from sdpserver.recording import RecordingFolder
 from sdpserver.sip import Refer
@@ -100,7 +101,7 @@ class Session(Commands):
         self._closed = asyncio.Event()
         self._progress = CallProgress()
         self._timers = Timers()
-        self._final: dict[str, Any] | None = None
+        self._final: SessionInfo | None = None
         self.audio = CallAudio(
             call_id=self.call_id,
             folder=recordings,
@@ -467,11 +468,11 @@ class Session(Commands):
 
     # -- what clients see
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> SessionInfo:
         """GET /webrtc/sessions/{id}; also of a closed session, as it was at its end."""
         return self._describe() if self._final is None else self._final
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> SessionInfo:
         leg, end = self._leg, self._end
         return {
             "session_id": self.id,

@@ -10,6 +10,7 @@ from sdpserver.config import Trunk
 from sdpserver.dtmf import DtmfMethod, DtmfOrder, Press, choose_method
 from sdpserver.errors import Conflict
 from sdpserver.media import LegEvent, MediaLeg
+from sdpserver.models.session import SipLeg
 from sdpserver.models.webrtc import CallOptions
 from sdpserver.sdp import Codec, Direction, audio_codecs, with_comfort_noise, with_telephone_events
 from sdpserver.sip import LocalAudio, RemoteAudio, SipCall, SipEndpoint, SipEvent, SipEventType, SrtpKeys
@@ -365,7 +366,7 @@ class SipFarEnd(DialledFarEnd):
         super().close()
         self.rtp.close()
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> SipLeg:
         remote = self._remote
         return {
             "trunk": self._trunk.name,

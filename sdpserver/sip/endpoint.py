@@ -16,6 +16,8 @@ from typing import Any
 
 import structlog
 
+from sdpserver.models.trunks import TrunkInfo
+
 from .. import __version__
 from ..config import Config, Transport, Trunk
 from ..dtmf import DtmfMethod
@@ -247,11 +249,11 @@ class SipEndpoint:
         else:
             log.warning("trunk does not answer", trunk=answer.trunk, status=answer.status, text=answer.phrase)
 
-    def trunks_status(self) -> list[dict[str, Any]]:
+    def trunks_status(self) -> list[TrunkInfo]:
         """`trunk_status` of all, in the order of the configuration."""
         return [self.trunk_status(name) for name in self._trunks]
 
-    def trunk_status(self, name: str) -> dict[str, Any]:
+    def trunk_status(self, name: str) -> TrunkInfo:
         """Where the trunk is, what its last REGISTER and OPTIONS brought, its registered DNs (`agents`) and its calls.
 
         `connected` is None as long as that is not known.

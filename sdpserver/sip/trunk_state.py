@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+
+from sdpserver.models.trunks import LastOptions
 
 from ..config import Trunk
 from ..errors import ConfigError
@@ -42,7 +43,7 @@ class TrunkState:
             return False
         return self.options_answer.is_from_peer if self.options_answer is not None else None
 
-    def last_options(self) -> dict[str, Any] | None:
+    def last_options(self) -> LastOptions | None:
         """The last OPTIONS that is over. Status 0 or one of pjsip's own (408, 503) where no answer came."""
         answer, answered_at = self.options_answer, self.options_answered_at
         if answer is None or answered_at is None:

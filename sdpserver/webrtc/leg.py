@@ -8,7 +8,6 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import structlog
 from aiortc import RTCDataChannel
@@ -17,6 +16,7 @@ from sdpserver import _media
 from sdpserver.dtmf import DEFAULT_GAP_MS, DtmfMethod, choose_method
 from sdpserver.errors import BadRequest, Conflict
 from sdpserver.media import LegEvent, WebRtcMediaLeg
+from sdpserver.models.session import BrowserState
 from sdpserver.models.webrtc import IceCandidateInfo
 from sdpserver.sdp import MAX_CANDIDATES, Codec, Direction
 
@@ -433,7 +433,7 @@ class WebRtcLeg:
 
     # -- what clients see
 
-    def state_json(self) -> dict[str, Any]:
+    def state_json(self) -> BrowserState:
         """For GET /webrtc/sessions/{id}."""
         return {
             "ice": {

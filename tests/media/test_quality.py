@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import pytest
 from aiortc.rtcrtpreceiver import StreamStatistics
@@ -207,7 +208,7 @@ def test_what_is_reported_is_what_was_injected(plane: Plane, loss: float, jitter
         assert stats["remote_packets_lost"] == network.heard.packets_lost
         assert stats["remote_packets_lost"] == pytest.approx(far.lost + network.dropped, abs=2)  # at the very end
         assert stats["remote_jitter_ms"] == network.heard.jitter * 1000 / CLOCK_HZ
-        quality = LegQuality().describe(stats)
+        quality: Any = LegQuality().describe(stats)
         assert quality["received"]["loss_fraction"] == pytest.approx(network.lost / 500, abs=1e-4)
         if loss:
             assert quality["received"]["mos"] < 4.2

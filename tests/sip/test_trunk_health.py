@@ -52,11 +52,12 @@ async def test_a_trunk_is_asked_again_and_what_it_says_last_counts() -> None:
         peer.respond(first, 200)
         second = await peer.receive("OPTIONS")
         peer.respond(second, 503)
-        await until(
-            lambda: bool(caller.endpoint.trunk_status("peer")["last_options"]["sip_status"] == 503),
-            timeout_s=5,
-            what="the second outcome",
-        )
+
+        def is_refused() -> bool:
+            last = caller.endpoint.trunk_status("peer")["last_options"]
+            return last is not None and last["sip_status"] == 503
+
+        await until(is_refused, timeout_s=5, what="the second outcome")
         assert first["call-id"] != second["call-id"]
 
 
