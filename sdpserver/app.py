@@ -21,6 +21,7 @@ from .api.listener import Listener, bind, tls_context
 from .config import Config
 from .heap import short_collections
 from .media import MediaPlane
+from .records import CallRecords
 from .session import Sessions
 from .sip import SipEndpoint
 from .webrtc import WebRtcPlane
@@ -33,6 +34,7 @@ EXIT_S = 4.7
 STOP_SESSIONS_S = 3.3
 STOP_REQUESTS_S = 0.4
 STOP_SIP_S = 1.0
+STOP_RECORDS_S = 0.8
 
 
 class StartError(Exception):
@@ -44,16 +46,18 @@ def build(config: Config) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with _planes(config) as (sessions, agents):
+        async with _planes(config) as (sessions, agents, records):
             app.state.sessions, app.state.agents, app.state.desktops = sessions, agents, Desktops(agents)
+            app.state.records = records
             yield
 
     return create(config, lifespan=lifespan)
 
 
 @contextlib.asynccontextmanager
-async def _planes(config: Config) -> AsyncIterator[tuple[Sessions, Agents]]:
-    """Media, WebRTC, SIP (only with a trunk to use it for), the sessions and the agents on top."""
+async def _planes(config: Config) -> AsyncIterator[tuple[Sessions, Agents, CallRecords | None]]:
+    """Media, WebRTC, SIP (only with a trunk to use it for), the sessions and the agents on top; beside them the records
+    of the calls, unless they are switched off."""
     async with contextlib.AsyncExitStack() as started:
         try:
             media = MediaPlane(config)
@@ -63,16 +67,30 @@ async def _planes(config: Config) -> AsyncIterator[tuple[Sessions, Agents]]:
         started.callback(media.close)
         webrtc = WebRtcPlane(config, media)
         sip: SipEndpoint | None = None
+        records = CallRecords(config) if config.records.url else None
         if config.trunks:
             sip = SipEndpoint(config)
             await sip.start()
-            started.push_async_callback(sip.stop, STOP_SIP_S)
+        started.push_async_callback(_stop, sip, records)
+        if records is not None:
+            records.start()
         sessions = Sessions(config, media=media, webrtc=webrtc, sip=sip)
         await sessions.start()
         started.push_async_callback(sessions.stop)
+        if records is not None:
+            sessions.follow(records)
         agents = Agents(config, sessions=sessions, sip=sip)
         started.push_async_callback(agents.stop)
-        yield sessions, agents
+        yield sessions, agents, records
+
+
+async def _stop(sip: SipEndpoint | None, records: CallRecords | None) -> None:
+    """Both take as long as their peers let them, so they share the time."""
+    async with asyncio.TaskGroup() as tasks:
+        if sip is not None:
+            tasks.create_task(sip.stop(STOP_SIP_S))
+        if records is not None:
+            tasks.create_task(records.stop(STOP_RECORDS_S))
 
 
 def serve(config: Config) -> int:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import msgspec
@@ -16,6 +17,12 @@ SECRET_KEYS = frozenset(
     {"password", "password_hash", "secret", "sha256", "credential", "turn_credential", "token", "jwt_secret"}
 )
 """Keys whose values are shown nowhere: not in a message, not in a log, not in a repr."""
+
+
+def without_password(url: str) -> str:
+    """A database's URL as it may be shown."""
+    shown = re.sub(r"(?<=://)([^:/@]*):.*@", r"\1:***@", url)
+    return re.sub(r"(?<=[?&]password=)[^&]*", "***", shown)
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -179,7 +186,17 @@ class Auth(Section, frozen=True):
 
 
 class Records(Section, frozen=True):
+    """`url`: empty for no call records. `instance`: the server's name in them, by default of its host and HTTP port.
+    `keep_days` 0: for ever.
+    """
+
     url: str = "sqlite:///sdpserver.db"
+    instance: str = ""
+    keep_days: int = 0
+
+    def __repr__(self) -> str:
+        url = without_password(self.url)
+        return f"Records(url={url!r}, instance={self.instance!r}, keep_days={self.keep_days!r})"
 
 
 class Session(Section, frozen=True):

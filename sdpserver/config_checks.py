@@ -23,6 +23,7 @@ SCOPES = ("session", "call", "dn", "supervise", "admin")
 BUILT_IN_DESTINATIONS = ("echo", "tone", "silence")
 MAX_TURN_TTL_S = 86400
 MAX_DISPLAY_NAME = 128
+MAX_KEEP_DAYS = 36500
 MAX_ROOM_MEMBERS = 56
 """What the media plane's mixer takes."""
 
@@ -52,6 +53,7 @@ def check(config: Config) -> Iterator[Finding]:
         _dns,
         _turn,
         _auth,
+        _records,
         _session,
         _ports,
     ):
@@ -60,16 +62,8 @@ def check(config: Config) -> Iterator[Finding]:
 
 def not_in_effect(config: Config) -> Iterator[Finding]:
     """What is accepted, so that a file for a later version starts, but does nothing in this one."""
-    later = "is not supported by this version and has no effect"
-    for section, keys in {
-        "records": ("url",),
-    }.items():
-        ours: Section = getattr(config, section)
-        for key in keys:
-            if getattr(ours, key) != getattr(type(ours)(), key):
-                yield (section, key), later
     if config.auth.jwt_secret:
-        yield ("auth", "jwt_secret"), later
+        yield ("auth", "jwt_secret"), "is not supported by this version and has no effect"
 
 
 def unsafe(config: Config) -> Iterator[Finding]:
@@ -404,6 +398,38 @@ def _auth(config: Config) -> Iterator[Finding]:
         for scope in key.scopes:
             if scope not in SCOPES:
                 yield (*path, "scopes"), f'must be any of {", ".join(SCOPES)}, not "{scope}"'
+
+
+def _records(config: Config) -> Iterator[Finding]:
+    records = config.records
+    if records.url and (why := _why_no_database(records.url)):
+        yield ("records", "url"), why
+    if records.instance and not _NAME.fullmatch(records.instance):
+        yield ("records", "instance"), f'must be empty or 1 to 64 of A-Z a-z 0-9 _ . -, not "{records.instance}"'
+    if not 0 <= records.keep_days <= MAX_KEEP_DAYS:
+        yield ("records", "keep_days"), f"must be from 0 (for ever) to {MAX_KEEP_DAYS}, not {records.keep_days}"
+
+
+def _why_no_database(url: str) -> str:
+    """What is wrong with a database's URL, without showing it: it may have a password. Empty: nothing."""
+    if url.startswith("sqlite:///"):
+        file = url.removeprefix("sqlite:///")
+        if not file or file == ":memory:" or "?" in file or file.endswith("/"):
+            return "must name a file: sqlite:///sdpserver.db, or with four slashes an absolute path"
+        if not Path(file).parent.is_dir():
+            return f'there is no folder "{Path(file).parent}"'
+        return ""
+    form = 'must be "", "sqlite:///FILE" or "postgresql://USER:PASSWORD@HOST/DATABASE"'
+    if not url.startswith("postgresql://"):
+        return form
+    from sqlalchemy import make_url  # takes long to import
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        made = make_url(url)
+    except (ArgumentError, ValueError):
+        return f"{form}, with %-escapes for what is special in a password"
+    return "" if made.database else f"{form}; DATABASE is missing"
 
 
 _AT_LEAST: Mapping[str, Callable[[Any], bool]] = {

@@ -217,7 +217,7 @@ def _unknown(key: str, known: Iterable[str], *, section: bool) -> str:
 
 
 def _shown(path: KeyPath, value: Any) -> str:
-    if any(part in SECRET_KEYS for part in path):
+    if any(part in SECRET_KEYS for part in path) or path[:2] == ("records", "url"):
         return "what is there"
     if isinstance(value, dict):
         return "a table"

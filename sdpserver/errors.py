@@ -8,6 +8,7 @@
     │   ├── Forbidden          403
     │   ├── NotFound           404
     │   ├── MethodNotAllowed   405
+    │   ├── NotAcceptable      406
     │   ├── RequestTimeout     408
     │   ├── Conflict           409
     │   ├── PreconditionFailed 412
@@ -92,6 +93,12 @@ class MethodNotAllowed(ClientError):
     """405."""
 
     status = 405
+
+
+class NotAcceptable(ClientError):
+    """406: there is no form of it that the client takes."""
+
+    status = 406
 
 
 class RequestTimeout(ClientError):

@@ -23,6 +23,7 @@ from . import (
     invite_routes,
     openapi,
     operations,
+    record_routes,
     room_routes,
     server_routes,
     trace_routes,
@@ -47,6 +48,7 @@ OPERATIONS = (
     *invite_routes.OPERATIONS,
     *trace_routes.OPERATIONS,
     *trunk_routes.OPERATIONS,
+    *record_routes.OPERATIONS,
     *server_routes.OPERATIONS,
 )
 CHECKOUT_FOLDERS = {"/examples": "examples", "/sdk": "clients/js/src"}
@@ -54,7 +56,7 @@ CHECKOUT_FOLDERS = {"/examples": "examples", "/sdk": "clients/js/src"}
 
 
 def create(config: Config, *, lifespan: Lifespan[Starlette] | None = None) -> Starlette:
-    """The application. Before a request comes, `lifespan` must have set `app.state.sessions`."""
+    """The application. `lifespan` must have set what requests need of `app.state`, before one comes."""
     app = Starlette(
         routes=[*_routes(), *_checkout_folders()],
         middleware=[Middleware(Gate, config=config)],

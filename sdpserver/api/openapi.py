@@ -27,6 +27,7 @@ _ERRORS = {
     401: "No or wrong credentials.",
     403: "The credential, the page's origin or the host name may not.",
     404: "No such session, call, room or member.",
+    406: "There is no form of it that `Accept` takes.",
     408: "The body did not come within 10 s.",
     409: "The session_id is taken and resume_token is not its own (`session_exists`); or the call's state forbids it.",
     412: "If-Match names an ICE session that is over.",

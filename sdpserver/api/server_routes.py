@@ -9,7 +9,8 @@ from starlette.responses import Response
 
 from sdpserver import __version__
 from sdpserver.errors import Unavailable
-from sdpserver.models.base import Health, Ready
+from sdpserver.models.base import Health, Ready, RecordsState
+from sdpserver.records import CallRecords
 
 from .operations import Operation
 from .responses import json_response
@@ -18,7 +19,7 @@ from .responses import json_response
 async def health(request: Request) -> Response:
     """GET /health, GET /api/health."""
     uptime_s = round(time.monotonic() - request.app.state.started, 3)
-    return json_response(Health(version=__version__, uptime_s=uptime_s))
+    return json_response(Health(version=__version__, uptime_s=uptime_s, records=_records(request)))
 
 
 async def ready(request: Request) -> Response:
@@ -26,6 +27,12 @@ async def ready(request: Request) -> Response:
     if request.app.state.draining:
         raise Unavailable("the server is shutting down", reason="draining", retry_after_s=5)
     return json_response(Ready())
+
+
+def _records(request: Request) -> RecordsState:
+    """Calls go on without the database of their records, so it is told and decides nothing."""
+    records: CallRecords | None = request.app.state.records
+    return "off" if records is None else records.state
 
 
 OPERATIONS = (

@@ -15,6 +15,9 @@ DnNumber = Annotated[str, Meta(min_length=1, max_length=64)]
 RoomName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~-]{1,64}$(?!\n)", min_length=1, max_length=64)]
 
 
+RecordsState = Literal["off", "starting", "ok", "retrying"]
+
+
 class Request(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A request body; members that it does not name are refused."""
 
@@ -36,10 +39,11 @@ class ErrorResponse(Response, omit_defaults=True):
 
 
 class Health(Response):
-    """GET /health: the process lives."""
+    """GET /health: the process lives. `records`: of calls; `retrying`: they cannot be written and are kept."""
 
     version: str
     uptime_s: float
+    records: RecordsState
     status: Literal["ok"] = "ok"
 
 

@@ -212,6 +212,11 @@ class FarEnd(ABC):
         return None
 
     @property
+    def sip_call_id(self) -> str | None:
+        """The dialog's Call-ID; None: there is no dialog."""
+        return None
+
+    @property
     def media(self) -> MediaLeg | None:
         """Its own leg, if it has one."""
         return None

@@ -362,6 +362,10 @@ class SipFarEnd(DialledFarEnd):
     def media(self) -> MediaLeg | None:
         return None if self.rtp.closed else self.rtp
 
+    @property
+    def sip_call_id(self) -> str | None:
+        return self._call.sip_call_id if self._call else None
+
     def close(self) -> None:
         super().close()
         self.rtp.close()
@@ -371,7 +375,7 @@ class SipFarEnd(DialledFarEnd):
         return {
             "trunk": self._trunk.name,
             "on_hold": self._on_hold,
-            "sip_call_id": self._call.call_id if self._call else None,
+            "sip_call_id": self.sip_call_id,
             "local_port": self.rtp.port,
             "remote": f"{remote.ip} {remote.rtp_port}" if remote else None,
             "direction": remote.direction.value if remote else None,

@@ -133,11 +133,11 @@ def test_a_wrong_configuration_is_refused_with_all_that_is_wrong(tmp_path: Path)
 
 def test_check_config_of_a_right_file(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
-    path.write_text('[records]\nurl = "sqlite:///x.db"\n')
+    path.write_text('[auth]\njwt_secret = "s3cret"\n[records]\nurl = "sqlite:///x.db"\n')
     result = run("check-config", cwd=tmp_path)
     assert result.returncode == 0
     assert result.stdout.splitlines() == [
-        "warning: [records] url: is not supported by this version and has no effect",
+        "warning: [auth] jwt_secret: is not supported by this version and has no effect",
         "config.toml is fine",
     ]
 

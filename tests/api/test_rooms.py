@@ -9,9 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
+from peers.offers import make_offer
 from peers.server import ServerProcess, running
 
-from .conftest import TIMEOUT_S, make_offer
+from .conftest import TIMEOUT_S
 
 KEYS = {
     "ann": ["session", "call"],

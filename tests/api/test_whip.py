@@ -12,9 +12,10 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from peers.offers import make_offer_sdp
 from peers.server import ServerProcess, running
 
-from .conftest import TIMEOUT_S, Connect, make_offer_sdp
+from .conftest import TIMEOUT_S, Connect
 from .test_routes import assert_error
 
 SDP = {"content-type": "application/sdp"}

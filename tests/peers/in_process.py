@@ -36,11 +36,12 @@ async def in_process(tables: Mapping[str, Any] | None = None) -> AsyncIterator[I
     from sdpserver.config_loader import load
 
     ports = claim_block()
-    config = loopback(ports, tables or {})
     with tempfile.TemporaryDirectory(prefix="sdpserver-") as folder:
+        records = {"records": {"url": f"sqlite:///{folder}/sdpserver.db"}}
+        config = loopback(ports, records | dict(tables or {}))
         file = Path(folder) / "config.toml"
         file.write_text(dumps(config))
         app = build(load(file, {}))
-    async with app.router.lifespan_context(app):
-        yield InProcess(app, f"http://127.0.0.1:{config['http']['port']}")
+        async with app.router.lifespan_context(app):
+            yield InProcess(app, f"http://127.0.0.1:{config['http']['port']}")
     release_block(ports)

@@ -348,11 +348,10 @@ def test_stun_server_adds_to_the_list(write: Write) -> None:
 
 def test_what_has_no_effect_yet_is_told_and_not_refused(write: Write) -> None:
     _, warnings = load_with_warnings(
-        write(f'[records]\nurl = "x"\n[[dn]]\nnumber = "1"\npassword_hash = "{HASH}"\n'),
+        write(f'[[dn]]\nnumber = "1"\npassword_hash = "{HASH}"\n'),
         {"JWT_SECRET": "s3cret"},
     )
     assert [warning.partition(":")[0] for warning in warnings] == [
-        "[records] url",
         "[auth] jwt_secret",
     ]
     assert "s3cret" not in str(warnings)

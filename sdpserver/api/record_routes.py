@@ -1,0 +1,217 @@
+"""Call records: section 4 of the wire contract.
+
+A caller sees the records of its own calls with the scope `call`, those of all DNs with `dn`, and all with `supervise`
+or `admin`.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, Any
+
+from msgspec import Meta
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from sdpserver.errors import BadRequest, NotFound
+from sdpserver.models.base import CallId, DnNumber
+from sdpserver.models.records import CallRecordList, CallResult, Direction
+from sdpserver.records import CallRecords, RecordQuery, formats
+from sdpserver.records.query import Cursor, Scope, TimeColumn
+
+from .accept import choose
+from .credentials import Principal
+from .operations import Content, Operation, Parameter
+from .requests import principal_of
+
+JSON, CSV = "application/json", "text/csv"
+DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
+CSV_PAGE = 500
+MAX_NUMBER = 256
+_ALL = ("supervise", "admin")
+_HEADERS = {"vary": "accept", "cache-control": "no-store"}
+
+PARAMETERS = (
+    Parameter(name="since", type=datetime, description="Calls from this time on; ISO 8601, without a zone UTC."),
+    Parameter(name="until", type=datetime, description="Calls before this time."),
+    Parameter(
+        name="by",
+        type=TimeColumn,
+        description="Which time counts, also for the order: when a call began (the default) or ended. "
+        "A job that fetches what is new goes by `ended`, so that it misses no long call.",
+    ),
+    Parameter(name="dn", type=DnNumber, description="Calls of this DN."),
+    Parameter(
+        name="number",
+        type=Annotated[str, Meta(min_length=1, max_length=MAX_NUMBER)],
+        description="Who called or was called; with * at the end, all that begin so.",
+    ),
+    Parameter(name="result", type=list[CallResult], description="Any of these; also separated by commas."),
+    Parameter(name="direction", type=Direction, description="Of the call, seen from its client."),
+    Parameter(name="call_id", type=CallId, description="One call."),
+    Parameter(
+        name="limit",
+        type=Annotated[int, Meta(ge=1, le=MAX_LIMIT)],
+        description=f"At most so many; by default {DEFAULT_LIMIT} as JSON, and all as CSV.",
+    ),
+    Parameter(name="cursor", type=str, description="`next_cursor` of the page before; the filters stay the same."),
+)
+
+
+def _records(request: Request) -> CallRecords:
+    """:raises NotFound: `records_off`."""
+    records: CallRecords | None = request.app.state.records
+    if records is None:
+        raise NotFound("no call records are kept here: [records] url is empty", reason="records_off")
+    return records
+
+
+def _scope(principal: Principal) -> Scope:
+    """:raises Forbidden: no scope that shows any records."""
+    if any(scope in principal.scopes for scope in _ALL):
+        return Scope(everything=True)
+    dns = "dn" in principal.scopes
+    if not dns:
+        principal.require("call")
+    return Scope(owner=principal.name if "call" in principal.scopes else "", dns=dns)
+
+
+async def list_records(request: Request) -> Response:
+    """GET /api/cdr."""
+    scope = _scope(principal_of(request, None))
+    media_type = choose(request.headers.get("accept"), (JSON, CSV))
+    query, limit = _query(request, scope)
+    records = _records(request)
+    if media_type == JSON:
+        limit = limit or DEFAULT_LIMIT
+        page = await records.read(query, limit + 1, partial(formats.json_page, limit=limit, by=query.by))
+        return Response(page, media_type=JSON, headers=_HEADERS)
+    first = await _csv_page(records, query, limit)  # what fails is still an error with a status
+    disposition = {"content-disposition": 'attachment; filename="call-records.csv"'}
+    return StreamingResponse(
+        _csv(records, query, limit, first),
+        media_type="text/csv; charset=utf-8; header=present",
+        headers=_HEADERS | disposition,
+    )
+
+
+async def _csv(
+    records: CallRecords, query: RecordQuery, limit: int | None, first: tuple[bytes, Cursor | None]
+) -> AsyncIterator[bytes]:
+    """Page by page, so that neither a slow client nor a large table holds a connection of the database."""
+    yield formats.csv_head()
+    lines, cursor = first
+    while True:
+        if lines:
+            yield lines
+        if cursor is None:
+            return
+        lines, cursor = await _csv_page(records, replace(query, after=cursor), None)
+
+
+async def _csv_page(records: CallRecords, query: RecordQuery, limit: int | None) -> tuple[bytes, Cursor | None]:
+    """Lines, and where the next ones begin."""
+
+    def form(rows: Any) -> tuple[bytes, Cursor | None]:
+        is_last = limit is not None or len(rows) < CSV_PAGE
+        return formats.csv_lines(rows), None if is_last else formats.cursor_of(rows[-1], query.by)
+
+    return await records.read(query, limit or CSV_PAGE, form)
+
+
+# -- what is asked for
+
+
+def _query(request: Request, scope: Scope) -> tuple[RecordQuery, int | None]:
+    """
+    :raises BadRequest: `unknown_field`, `invalid_field`, `invalid_cursor`.
+    """
+    given: dict[str, list[str]] = {}
+    for name, value in request.query_params.multi_items():
+        given.setdefault(name, []).append(value)
+    known = {parameter.name for parameter in PARAMETERS}
+    for name, values in given.items():
+        if name not in known:
+            raise BadRequest(f"{name[:80]} is not known here", reason="unknown_field")
+        if len(values) > 1 and name != "result":
+            raise _wrong(name, "once at most")
+    one = {name: values[0] for name, values in given.items()}
+    by: TimeColumn = "created" if _word(one, "by", ("created", "ended")) in (None, "created") else "ended"
+    after = Cursor.decode(one["cursor"]) if "cursor" in one else None
+    if after is not None and after.by != by:
+        raise BadRequest("cursor is of another order; keep by as it was", reason="invalid_cursor")
+    since, until = _time(one, "since"), _time(one, "until")
+    if since is not None and until is not None and since >= until:
+        raise _wrong("until", "later than since")
+    results = [word for text in given.get("result", ()) for word in text.split(",")]
+    for word in results:
+        _word({"result": word}, "result", typing.get_args(CallResult))
+    query = RecordQuery(
+        scope=scope,
+        by=by,
+        since=since,
+        until=until,
+        dn=_text(one, "dn", 64),
+        number=_text(one, "number", MAX_NUMBER),
+        results=tuple(dict.fromkeys(results)),
+        direction=_word(one, "direction", typing.get_args(Direction)),
+        call_id=_text(one, "call_id", 128),
+        after=after,
+    )
+    return query, _limit(one)
+
+
+def _wrong(name: str, form: str) -> BadRequest:
+    return BadRequest(f"{name} must be {form}", reason="invalid_field")
+
+
+def _text(given: Mapping[str, str], name: str, longest: int) -> str | None:
+    text = given.get(name)
+    if text is not None and (not 0 < len(text) <= longest or not text.isprintable()):
+        raise _wrong(name, f"1 to {longest} printable characters")
+    return text
+
+
+def _word(given: Mapping[str, str], name: str, words: tuple[str, ...]) -> str | None:
+    text = given.get(name)
+    if text is not None and text not in words:
+        raise _wrong(name, f"one of {', '.join(words)}")
+    return text
+
+
+def _time(given: Mapping[str, str], name: str) -> datetime | None:
+    text = given.get(name)
+    if text is None:
+        return None
+    try:
+        # Of a query that is not escaped, the + of a zone arrives as a space.
+        time = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError) as exc:
+        raise _wrong(name, "a time such as 2026-01-31T12:00:00Z") from exc
+
+
+def _limit(given: Mapping[str, str]) -> int | None:
+    text = given.get("limit")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) < 6 and 1 <= int(text) <= MAX_LIMIT):
+        raise _wrong("limit", f"a whole number from 1 to {MAX_LIMIT}")
+    return int(text)
+
+
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/api/cdr",
+        endpoint=list_records,
+        summary="Call records, newest first: JSON in pages, or CSV",
+        response=(CallRecordList, Content(media_type=CSV, description="A line for each call, names in the first.")),
+        errors=(400, 401, 404, 406, 503),
+        parameters=PARAMETERS,
+    ),
+)
