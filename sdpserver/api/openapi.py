@@ -102,6 +102,10 @@ def _describe(operation: Operation) -> dict[str, Any]:
     success: dict[str, Any] = {"description": "Done."}
     if operation.response is not None:
         success["content"] = _content(*_responses(operation))
+    if operation.headers:
+        success["headers"] = {
+            name: {"description": meaning, "schema": {"type": "string"}} for name, meaning in operation.headers.items()
+        }
     answers: dict[str, Any] = {str(operation.status): success}
     for status, meaning in (operation.other or {}).items():
         answers[str(status)] = {"description": meaning}

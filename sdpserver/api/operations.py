@@ -41,6 +41,7 @@ class Operation:
     :ivar request: type of the JSON body, or what it is instead; None: it has none.
     :ivar response: of the answer that says that all is well; several: by `Accept`.
     :ivar status: of that answer.
+    :ivar headers: that it has, beside those of any answer, and what they mean.
     :ivar other: further answers without an error, by status, and what they mean.
     :ivar errors: beside 403 and 500, which any route may answer.
     """
@@ -53,6 +54,7 @@ class Operation:
     request: Any = None
     request_required: bool = True
     status: int = 200
+    headers: Mapping[str, str] | None = None
     other: Mapping[int, str] | None = None
     errors: tuple[int, ...] = ()
     parameters: tuple[Parameter, ...] = ()

@@ -300,6 +300,7 @@ class WebRtcLeg:
             pwd=self._local.pwd,
             kind=section.kind,
             mid=section.mid or "",
+            bundle=self._agreed.bundle,
             candidates=offer_answer.candidates(self._local.addresses, self._local.port),
         )
 

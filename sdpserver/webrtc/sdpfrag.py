@@ -142,17 +142,22 @@ def _ufrag_of(candidate: str) -> str | None:
     return dict(zip(extensions[::2], extensions[1::2], strict=False)).get("ufrag")
 
 
-def write_fragment(*, ufrag: str, pwd: str, kind: str, mid: str, candidates: Sequence[str]) -> str:
-    """The fragment of an ICE-lite agent that has all of its candidates.
+def write_fragment(
+    *, ufrag: str, pwd: str, kind: str, mid: str, bundle: Sequence[str], candidates: Sequence[str]
+) -> str:
+    """The fragment of an ICE-lite agent that has all of its candidates, as RFC 9725 section 4.3.3 shows one.
 
+    :param mid: of the section that speaks for the transport.
+    :param bundle: the mids of its BUNDLE group.
     :param candidates: without `a=`.
     """
     lines = [
         "a=ice-lite",
-        f"a=ice-pwd:{pwd}",
-        f"a=ice-ufrag:{ufrag}",
+        *([f"a=group:BUNDLE {' '.join(bundle)}"] if bundle else []),
         f"m={kind} 9 RTP/AVP 0",
         f"a=mid:{mid}",
+        f"a=ice-ufrag:{ufrag}",
+        f"a=ice-pwd:{pwd}",
         *(f"a={candidate}" for candidate in candidates),
         "a=end-of-candidates",
     ]

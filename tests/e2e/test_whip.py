@@ -1,4 +1,4 @@
-"""Whole calls by WHIP: whip-whep's client in Chromium, unchanged, judged by what is heard at both ends."""
+"""Whole calls by WHIP: two clients of others in Chromium, unchanged, judged by what is heard at both ends."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from peers import audio
 from peers.asterisk import Asterisk
 from peers.chromium import MICROPHONE_HZ
 from peers.server import ServerProcess
+from peers.waiting import until
 from peers.whip import WhipCaller, whip_caller
 from playwright.async_api import Browser
 
@@ -204,3 +205,27 @@ async def test_a_page_of_another_site_calls_with_a_token_and_is_told_of_ice_serv
         audio.check_tone(pcm, rate, MICROPHONE_HZ)
         assert all(patch.status in (200, 204) for patch in await page.exchanges("PATCH"))
         await page.stop()
+
+
+async def test_a_client_that_only_sends_is_heard_by_the_pbx(
+    chromium: Browser, gateway: ServerProcess, asterisk: Asterisk
+) -> None:
+    """Eyevinn's: it offers `sendonly`, which is answered `recvonly`."""
+    async with whip_caller(chromium, gateway.url) as page:
+        mark = asterisk.ami.mark()
+        resource = await page.publish_by_eyevinn("601")
+        channel = await to_thread(asterisk.wait_channel, since=mark)
+        await to_thread(asterisk.wait_answered, channel)
+        await until(
+            lambda: "sip_first_rtp_out" in gateway.session(session_id(resource))["timeline"], timeout_s=5, what="RTP"
+        )
+        recording = asterisk.record(channel)
+        await page.page.wait_for_timeout(1500)
+        audio.check_tone(*await to_thread(recording.stop), MICROPHONE_HZ, min_duration_s=1.2)
+        assert gateway.session(session_id(resource))["webrtc"]["direction"] == "recvonly"
+        (posted,) = await page.exchanges("POST")
+        assert "a=candidate:" in posted.body
+        await page.stop()
+        await to_thread(asterisk.wait_hangup, channel)
+        (deleted,) = await page.exchanges("DELETE")
+        assert deleted.status == 200

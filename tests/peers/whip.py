@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +15,12 @@ from playwright.async_api import Error as PlaywrightError
 from .chromium import Caller
 from .waiting import until
 
-CLIENT = Path(__file__).parents[1] / "npm/node_modules/whip-whep/whip.js"
-"""By the author of RFC 9725."""
-CLIENT_PATH = "/__whip__.js"
+MODULES = Path(__file__).parents[1] / "npm/node_modules"
+WHIP_WHEP = MODULES / "whip-whep/whip.js"
+"""By the author of RFC 9725: trickles, and restarts ICE."""
+EYEVINN = MODULES / "@eyevinn/whip-web-client/dist/whip-client.modern.js"
+"""Gathers before it offers, unless an answer to OPTIONS lists PATCH for other sites."""
+WHIP_WHEP_PATH, EYEVINN_PATH = "/__whip_whep__.js", "/__eyevinn__.js"
 SCRIPT = Path(__file__).with_name("whip_page.js")
 
 
@@ -39,12 +44,14 @@ class WhipCaller(Caller):
     async def open(self) -> None:
         self._answered: list[Response] = []
         await super().open()
-        await self.page.route(
-            f"{self.url}{CLIENT_PATH}",
-            lambda route: route.fulfill(content_type="text/javascript", body=CLIENT.read_text()),
-        )
+        await self._serve(WHIP_WHEP_PATH, WHIP_WHEP.read_text())
         await self.page.add_script_tag(content=SCRIPT.read_text())
         self.page.on("response", self._on_response)
+
+    async def _serve(self, path: str, script: str) -> None:
+        await self.page.route(
+            f"{self.url}{path}", lambda route: route.fulfill(content_type="text/javascript", body=script)
+        )
 
     def _on_response(self, response: Response) -> None:
         if "/whip/" in response.url and response.request.method != "OPTIONS":
@@ -58,13 +65,19 @@ class WhipCaller(Caller):
         resource: str = await self.page.evaluate("options => publish(options)", options)
         return resource
 
+    async def publish_by_eyevinn(self, to: str) -> str:
+        """The same by Eyevinn's client."""
+        await self._serve(EYEVINN_PATH, await asyncio.to_thread(_bundled, EYEVINN))
+        resource: str = await self.page.evaluate("url => publishByEyevinn(url)", f"{self.url}/whip/{to}")
+        return resource
+
     async def restart_ice(self) -> None:
         """Returns when ICE is connected by the new credentials."""
         await self.page.evaluate("restartIce()")
 
     async def stop(self) -> None:
         """As its user hangs up: the connection is closed, and the session deleted."""
-        await self.page.evaluate("client.stop()")
+        await self.page.evaluate("client.stop ? client.stop() : client.destroy()")
 
     async def wait_answered(self, method: str, text: str) -> None:
         """Until a request with this method and text in its body has been answered."""
@@ -88,6 +101,13 @@ class WhipCaller(Caller):
             for response in self._answered
             if response.request.method == method
         ]
+
+
+def _bundled(script: Path) -> str:
+    """With what it imports."""
+    command: list[str | Path] = ["esbuild", script, "--bundle", "--format=esm"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=True)
+    return done.stdout
 
 
 @contextlib.asynccontextmanager

@@ -1,14 +1,33 @@
-// What a page that calls by WHIP adds to that of any caller; the client is whip-whep's.
+// What a page that calls by WHIP adds to that of any caller; `client` is whip-whep's, or Eyevinn's.
 let client;
 
 async function publish({url, token, codec}) {
-  const {WHIPClient} = await import('/__whip__.js');
+  const {WHIPClient} = await import('/__whip_whep__.js');
   await connect(codec);
   client = new WHIPClient();
   await client.publish(pc, url, token);
   await until(pc, 'connectionstatechange', () => pc.connectionState === 'connected', 'the connection');
   watchEnd();
   return client.resourceURL.href;
+}
+
+// This client makes its connection itself, adds the tracks that it is given, and only sends.
+async function publishByEyevinn(url) {
+  const {WHIPClient} = await import('/__eyevinn__.js');
+  await connect();
+  pc.close();
+  const {track} = sender;
+  client = new WHIPClient({
+    endpoint: url,
+    opts: {iceServers: []},
+    peerConnectionFactory: configuration => (pc = new RTCPeerConnection(configuration)),
+  });
+  await client.ingest(new MediaStream([track]));
+  await until(pc, 'connectionstatechange', () => pc.connectionState === 'connected', 'the connection');
+  [transceiver] = pc.getTransceivers();
+  ({sender} = transceiver);
+  watchEnd();
+  return client.getResourceUrl();
 }
 
 // The ufrag that the connection in use was checked with.

@@ -108,9 +108,10 @@ def test_malformed_fragments_are_refused(text: str, reason: str) -> None:
 
 
 def test_ours_is_read_back() -> None:
-    ours = write_fragment(ufrag="0123", pwd=PWD, kind="audio", mid="a", candidates=[HOST])
+    ours = write_fragment(ufrag="0123", pwd=PWD, kind="audio", mid="a", bundle=["a", "d"], candidates=[HOST])
     section = FragmentSection(mid="a", candidates=(HOST,), complete=True)
     assert parse_fragment(ours) == Fragment(ufrag="0123", pwd=PWD, sections=(section,))
+    assert "a=group:BUNDLE a d\r\n" in ours
     assert ours.endswith("\r\n")
 
 
