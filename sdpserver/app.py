@@ -9,6 +9,7 @@ import resource
 import signal
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import structlog
 import uvloop
@@ -24,6 +25,7 @@ from .media import MediaPlane
 from .records import CallRecords
 from .session import Sessions
 from .sip import SipEndpoint
+from .statistics import Statistics
 from .webrtc import WebRtcPlane
 
 log = structlog.get_logger(__name__)
@@ -46,16 +48,28 @@ def build(config: Config) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with _planes(config) as (sessions, agents, records):
+        async with _planes(config) as planes:
+            sessions, agents = planes.sessions, planes.agents
             app.state.sessions, app.state.agents, app.state.desktops = sessions, agents, Desktops(agents)
-            app.state.records = records
+            app.state.records = planes.records
+            app.state.statistics = Statistics(planes.media, sessions, agents, app.state.http_statistics)
             yield
 
     return create(config, lifespan=lifespan)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planes:
+    """What a running server is made of."""
+
+    media: MediaPlane
+    sessions: Sessions
+    agents: Agents
+    records: CallRecords | None
+
+
 @contextlib.asynccontextmanager
-async def _planes(config: Config) -> AsyncIterator[tuple[Sessions, Agents, CallRecords | None]]:
+async def _planes(config: Config) -> AsyncIterator[Planes]:
     """Media, WebRTC, SIP (only with a trunk to use it for), the sessions and the agents on top; beside them the records
     of the calls, unless they are switched off."""
     async with contextlib.AsyncExitStack() as started:
@@ -81,7 +95,7 @@ async def _planes(config: Config) -> AsyncIterator[tuple[Sessions, Agents, CallR
             sessions.follow(records)
         agents = Agents(config, sessions=sessions, sip=sip)
         started.push_async_callback(agents.stop)
-        yield sessions, agents, records
+        yield Planes(media=media, sessions=sessions, agents=agents, records=records)
 
 
 async def _stop(sip: SipEndpoint | None, records: CallRecords | None) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import enum
 import errno
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -329,6 +330,16 @@ class MediaPlane:
     def legs(self) -> int:
         """How many legs are open."""
         return len(self._legs)
+
+    @property
+    def rooms(self) -> int:
+        """How many rooms there are."""
+        return len(self._rooms)
+
+    @property
+    def counters(self) -> Counter[str]:
+        """`Engine.counters` of all workers, added up."""
+        return sum((Counter(self.engine.counters(worker)) for worker in range(self.engine.workers)), Counter())
 
     def next_worker(self) -> int:
         """The one with the fewest legs."""

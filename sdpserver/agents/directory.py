@@ -6,13 +6,13 @@ import asyncio
 import secrets
 from collections.abc import Coroutine
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 
 from sdpserver.config import Config, Trunk
 from sdpserver.errors import BadRequest, Conflict, NotFound, SdpServerError, SipRefused
-from sdpserver.models.dns import DnInfo
+from sdpserver.models.dns import DnInfo, DnStatus
 from sdpserver.models.webrtc import CallOptions
 from sdpserver.session import Session, Sessions
 from sdpserver.session.far_end import FarEnd
@@ -93,7 +93,7 @@ class Dn:
         }
 
     @property
-    def status(self) -> Literal["available", "busy", "offline"]:
+    def status(self) -> DnStatus:
         """As clients are told."""
         if not self.connections:
             return "offline"
@@ -231,6 +231,11 @@ class Agents:
     def idle_s(self) -> float:
         """How long a client may say nothing."""
         return self._config.session.ws_idle_s
+
+    @property
+    def sockets(self) -> int:
+        """How many clients are connected."""
+        return len(self._sockets)
 
     def socket_opened(self, socket: Socket) -> None:
         """A client has come."""

@@ -15,6 +15,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Lifespan
 
 from sdpserver.config import Config
+from sdpserver.statistics import HttpStatistics
 
 from . import (
     call_routes,
@@ -26,6 +27,7 @@ from . import (
     record_routes,
     room_routes,
     server_routes,
+    statistics_routes,
     trace_routes,
     trunk_routes,
     webrtc_routes,
@@ -50,6 +52,7 @@ OPERATIONS = (
     *trunk_routes.OPERATIONS,
     *record_routes.OPERATIONS,
     *server_routes.OPERATIONS,
+    *statistics_routes.OPERATIONS,
 )
 CHECKOUT_FOLDERS = {"/examples": "examples", "/sdk": "clients/js/src"}
 """Served read-only when the server runs from a checkout, so that the example pages have an origin that may use it."""
@@ -67,6 +70,7 @@ def create(config: Config, *, lifespan: Lifespan[Starlette] | None = None) -> St
     app.state.config = config
     app.state.credentials = Credentials(config.auth)
     app.state.ice_servers = IceServers(config)
+    app.state.http_statistics = HttpStatistics({operation.endpoint: operation.path for operation in OPERATIONS})
     app.state.started = time.monotonic()
     app.state.draining = False
     return app

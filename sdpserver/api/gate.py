@@ -9,6 +9,7 @@ import asyncio
 import re
 import secrets
 import time
+from typing import cast
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sdpserver.config import Config
 from sdpserver.errors import SdpServerError, Unavailable
+from sdpserver.statistics import HttpStatistics
 
 from . import failures, origins
 from .failures import ClientDisconnected, Headers
@@ -218,6 +220,8 @@ class _Exchange:
             size += len((await self.receive()).get("body", b""))
 
     def _log(self, seconds: float) -> None:
+        statistics = cast(HttpStatistics, self._scope["app"].state.http_statistics)
+        statistics.count(self._scope["method"], self._scope.get("endpoint"), self._status)
         path = self._scope["path"]
         quiet = path in _QUIET_PATHS or self._status < 400
         (log.debug if quiet else log.info)(

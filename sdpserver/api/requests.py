@@ -15,7 +15,7 @@ from sdpserver.models.webrtc import OfferRequest
 from sdpserver.session import Sessions
 
 from . import bodies
-from .credentials import Credentials, Principal
+from .credentials import ANONYMOUS, Credentials, Principal
 from .failures import ClientDisconnected
 
 Body = TypeVar("Body", bound=msgspec.Struct)
@@ -36,6 +36,19 @@ def principal_of(request: Request, scope: str | None = "session") -> Principal:
     principal = credentials.principal(request.scope["headers_by_name"])
     if scope is not None:
         principal.require(scope)
+    return principal
+
+
+def operator_of(request: Request) -> Principal:
+    """Who asks about the whole server: somebody with the scope `supervise` or `admin`, or whoever is on this machine
+    while nobody is asked for a key.
+
+    :raises Unauthorized, Forbidden: as `principal_of`.
+    """
+    credentials = cast(Credentials, request.app.state.credentials)
+    principal = credentials.principal(request.scope["headers_by_name"])
+    if principal is not ANONYMOUS and "admin" not in principal.scopes:
+        principal.require("supervise")
     return principal
 
 

@@ -6,13 +6,15 @@ from typing import Literal, TypedDict
 
 from .base import Response
 
+DnStatus = Literal["available", "busy", "offline"]
+
 
 class DnInfo(TypedDict):
     """GET /api/dn/{dn}. `connections`: how many clients are there, `since` when; `calls`: their ids."""
 
     dn: str
     displayName: str
-    status: Literal["available", "busy", "offline"]
+    status: DnStatus
     contact: Literal["local", "upstream"]
     genesysAgent: bool
     connections: int
