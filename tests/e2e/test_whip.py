@@ -130,6 +130,7 @@ async def test_bad_patches_are_not_heard(chromium: Browser, gateway: ServerProce
         await page.restart_ice()
         await page.wait_tone(440)
         await page.stop()
+        await until(lambda: not gateway.rtp_ports(), timeout_s=5, what="the RTP ports to be free")
 
 
 async def test_a_restart_that_the_client_gives_up_leaves_the_call_as_it_was(

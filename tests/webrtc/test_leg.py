@@ -13,12 +13,13 @@ import pytest_asyncio
 from peers.aiortc_client import Client
 from peers.waiting import until
 
-from sdpserver.errors import BadRequest
+from sdpserver.errors import BadRequest, Conflict
 from sdpserver.media import LegEvent
 from sdpserver.sdp import Direction, audio_codecs
 from sdpserver.webrtc import WebRtcEvent, parse_offer
 from sdpserver.webrtc.data_channel import MAX_BUFFERED_OCTETS
 from sdpserver.webrtc.leg import MAX_CHANNELS
+from sdpserver.webrtc.sdpfrag import parse_fragment
 
 from .conftest import OFFER, Gateway
 
@@ -335,6 +336,34 @@ async def test_trickled_candidates_are_checked_and_counted(client: Client, gatew
     with pytest.raises(BadRequest):
         gateway.leg.add_remote_candidate("nonsense", None, None)
     assert gateway.leg.state_json()["ice"]["remote_candidates"] == 1
+    gateway.leg.add_remote_candidate("candidate:1 1 udp 2122252543 192.0.2.1 42212 typ host", "0", 0)
+    assert gateway.leg.state_json()["ice"]["remote_candidates"] == 1  # it was told again
+
+
+async def test_ice_is_restarted_without_an_offer_and_audio_goes_on(client: Client, gateway: Gateway) -> None:
+    """The client does not follow, so that its old ICE session must stay good."""
+    await call(client, gateway)
+    await client.wait_tone(1000)
+    leg, before = gateway.leg, gateway.leg.ice_tag
+    first = leg.remote_ice
+    leg.restart_ice("abcd", "p" * 22)
+    ours = parse_fragment(leg.ice_fragment)
+    assert (ours.ufrag, leg.remote_ice) == (leg.ice_tag, ("abcd", "p" * 22))
+    assert leg.ice_tag != before
+    assert ours.mids == ("0",)
+    (await client.listen(1.2)).check_tone(1000)
+    with pytest.raises(Conflict, match="over"):
+        leg.restart_ice(*first)
+    assert leg.ice_tag == ours.ufrag
+    await leg.close()
+    with pytest.raises(Conflict, match="closed"):
+        leg.restart_ice("abcde", "p" * 22)
+
+
+async def test_there_is_no_ice_to_restart_before_the_answer_to_our_offer(gateway: Gateway) -> None:
+    leg = gateway.leg_with_offer()
+    with pytest.raises(Conflict, match="not answered"):
+        leg.restart_ice("abcd", "p" * 22)
 
 
 async def test_the_candidates_repeat_those_of_the_answer(client: Client, gateway: Gateway) -> None:
