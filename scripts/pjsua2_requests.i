@@ -175,13 +175,13 @@ std::string_view plain_address(std::string_view address) {
   return address;
 }
 
-bool is_from_caller(const pjsip_rx_data* rdata) {
-  return callers.find(plain_address(rdata->pkt_info.src_name)) != callers.end();
+bool is_caller(std::string_view address) {
+  return callers.find(plain_address(address)) != callers.end();
 }
 
 bool is_one_too_many(const pjsip_rx_data* rdata) {
   const pj_str_t replaces = text("Replaces"); // of no dialog, which is refused without a transaction, or of a live one
-  if (is_from_caller(rdata) || rdata->msg_info.to->tag.slen > 0 ||
+  if (is_caller(rdata->pkt_info.src_name) || rdata->msg_info.to->tag.slen > 0 ||
       pjsip_msg_find_hdr_by_name(rdata->msg_info.msg, &replaces, nullptr))
     return false;
   if (strangers_second != rdata->pkt_info.timestamp.sec) {

@@ -42,7 +42,7 @@ struct Trace {
 namespace {
 
 constexpr size_t head_messages = 16;  // of a call, which stay when later ones go: how it was set up
-constexpr size_t foreign_messages = 32; // of a call, from addresses that may not call
+constexpr size_t foreign_messages = 32; // of a call, from addresses that may not call, with the answers to them
 constexpr size_t unclaimed_traces = 8;
 constexpr size_t message_overhead = 256;
 
@@ -200,18 +200,14 @@ class Traces {
   void received(const pjsip_rx_data* rdata) {
     const auto& info = rdata->msg_info;
     const pjsip_msg* message = info.msg;
-    const bool is_foreign = !is_from_caller(rdata);
+    const bool is_foreign = !is_caller(rdata->pkt_info.src_name);
     const bool is_first = message->type == PJSIP_REQUEST_MSG && message->line.req.method.id == PJSIP_INVITE_METHOD &&
                           info.to->tag.slen == 0 && !is_foreign;
     const std::lock_guard lock{mutex_};
     if (!is_on_)
       return;
     DialogTrace* trace = find(view(info.cid->id), is_first);
-    if (!trace)
-      return;
-    if (is_foreign && !trace->takes_foreign())
-      trace->miss();
-    else
+    if (trace && may_add(*trace, is_foreign))
       add(*trace, false, rdata->tp_info.transport, rdata->pkt_info.src_name, rdata->pkt_info.src_port,
           {info.msg_buf, static_cast<size_t>(info.len)});
   }
@@ -221,10 +217,12 @@ class Traces {
         static_cast<const pjsip_cid_hdr*>(pjsip_msg_find_hdr(tdata->msg, PJSIP_H_CALL_ID, nullptr));
     if (!call_id)
       return;
+    const bool is_to_foreigner = tdata->msg->type == PJSIP_RESPONSE_MSG && !is_caller(tdata->tp_info.dst_name);
     const std::lock_guard lock{mutex_};
     if (!is_on_)
       return;
-    if (DialogTrace* trace = find(view(call_id->id), false))
+    DialogTrace* trace = find(view(call_id->id), false);
+    if (trace && may_add(*trace, is_to_foreigner))
       add(*trace, true, tdata->tp_info.transport, tdata->tp_info.dst_name, tdata->tp_info.dst_port,
           {tdata->buf.start, static_cast<size_t>(tdata->buf.cur - tdata->buf.start)});
   }
@@ -251,6 +249,14 @@ class Traces {
       unclaimed_.pop_front();
     }
     return unclaimed_.emplace_back(std::make_unique<DialogTrace>(key_)).get();
+  }
+
+  // Of what strangers say, and what they are answered, a live call's trace takes little, whatever Call-ID they name.
+  static bool may_add(DialogTrace& trace, bool is_foreign) {
+    if (!is_foreign || trace.takes_foreign())
+      return true;
+    trace.miss();
+    return false;
   }
 
   DialogTrace* find_or_claim(const std::string& call_id) {

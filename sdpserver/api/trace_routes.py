@@ -20,7 +20,6 @@ from .requests import principal_of, sessions_of
 from .responses import json_response
 
 TraceFormat = Literal["json", "text", "ladder"]
-NOT_STORED = {"cache-control": "no-store"}
 
 
 async def trace(request: Request) -> Response:
@@ -68,7 +67,7 @@ def _quality(accept: str, media_type: str) -> float:
 def _response(found: CallTrace, call_id: str, format_: TraceFormat) -> Response:
     if format_ != "json":
         shown = text(found, call_id) if format_ == "text" else ladder(found, call_id)
-        return PlainTextResponse(shown, headers=NOT_STORED)
+        return PlainTextResponse(shown)
     messages = [
         TraceMessage(
             time=utc_text(message.at, "microseconds"),
@@ -85,9 +84,7 @@ def _response(found: CallTrace, call_id: str, format_: TraceFormat) -> Response:
         )
         for message in found.messages
     ]
-    response = json_response(TraceResponse(callId=call_id, messages=messages, dropped=found.dropped))
-    response.headers.update(NOT_STORED)
-    return response
+    return json_response(TraceResponse(callId=call_id, messages=messages, dropped=found.dropped))
 
 
 OPERATIONS = (

@@ -14,10 +14,11 @@ from .traces import CallTrace, TracedMessage
 
 WIDTH = 100
 MARGIN = len("12:00:00.000 A ")
-MIN_STEP, MAX_STEP = 18, 42
-"""Between two columns; with more than five parties the diagram is wider than `WIDTH`."""
-
 WE = "sdpserver"
+FIRST_COLUMN, RIGHT_MARGIN = MARGIN + len(WE) // 2 + 1, 11
+MIN_STEP, MAX_STEP = 17, 42
+"""Between two columns; with more than four others the diagram is wider than `WIDTH`."""
+
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _DIRECTION = re.compile(r"^a=(sendonly|recvonly|inactive)\s*$", re.MULTILINE)
 _USER = re.compile(r"(?:sips?:([^@;:>\s]+)[^>\s]*@|tel:([^;>\s]+))", re.IGNORECASE)
@@ -31,7 +32,7 @@ def ladder(trace: CallTrace, call_id: str) -> str:
     for sent in trace.messages:
         letters.setdefault(sent.sip_call_id, _LETTERS[min(len(letters), len(_LETTERS) - 1)])
     parties = _parties(trace.messages)
-    columns = _columns(len(set(parties)) + 1)
+    columns = _columns(len(set(parties)))
     places = {party: columns[index] for index, party in enumerate(dict.fromkeys(parties), 1)}
     lines = [heading(trace, call_id), *(f"{letter}  Call-ID {name}" for name, letter in letters.items()), ""]
     if trace.messages:
@@ -114,11 +115,11 @@ def _parties(messages: Sequence[TracedMessage]) -> list[str]:
     return parties
 
 
-def _columns(count: int) -> list[int]:
-    """Where the lines of so many parties stand."""
-    room = WIDTH - MARGIN
-    step = max(MIN_STEP, min(MAX_STEP, room // max(count, 2)))
-    return [MARGIN + step // 2 + step * index for index in range(count)]
+def _columns(others: int) -> list[int]:
+    """Where the lines of ourselves and of so many others stand."""
+    room = WIDTH - FIRST_COLUMN - RIGHT_MARGIN
+    step = max(MIN_STEP, min(MAX_STEP, room // max(others, 1)))
+    return [FIRST_COLUMN + step * index for index in range(others + 1)]
 
 
 def _row(columns: Sequence[int]) -> str:
@@ -129,17 +130,17 @@ def _row(columns: Sequence[int]) -> str:
 
 
 def _names(columns: Sequence[int], names: Sequence[str]) -> str:
-    step = columns[1] - columns[0] if len(columns) > 1 else MAX_STEP
-    row = " " * MARGIN
+    row = ""
     for column, name in zip(columns, names, strict=True):
-        shown = _cut(name, step - 2)
+        room = min(columns[1] - columns[0] - 2, 2 * RIGHT_MARGIN)
+        shown = name if len(name) <= room else "~" + name[len(name) - room + 1 :]
         row = row.ljust(column - len(shown) // 2) + shown
     return row
 
 
 def _arrow(row: str, left: int, right: int, text: str, *, to_right: bool, dotted: bool) -> str:
     room = right - left - 1
-    shown = f" {_cut(text, room - 6)} "
+    shown = f" {_cut(text, room - 5)} "
     line = ("." if dotted else "-") * (room - 1)
     before = (room - 1 - len(shown)) // 2
     line = line[:before] + shown + line[before + len(shown) :]

@@ -23,6 +23,9 @@ _RESPONSE = """SIP/2.0 {status}
 
 
 END = "end"
+MESSAGES = "messages.log"
+"""What went over the wire, in the scenario's folder; `peers.sip_captures` reads it."""
+
 _labels = itertools.count(1)
 
 
@@ -120,6 +123,9 @@ class Sipp:
                 "-trace_err",
                 "-error_file",
                 str(folder / "errors.log"),
+                "-trace_msg",
+                "-message_file",
+                str(folder / MESSAGES),
             ),
             *("-cp", str(control_port), "-mp", str(media_port)),
             *(("-s", user, remote) if to else ()),
