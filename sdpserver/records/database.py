@@ -243,7 +243,9 @@ class Database:
         record, run = call_records.c, server_runs.c
         lost = record.over_by < now
         if self._has_lock:
-            lost = lost | (record.instance == self._instance)
+            # Not of a later one, which lives without the lock when two servers have been given one name.
+            is_earlier = sa.or_(run.started_at.is_(None), run.started_at < self._started_at)
+            lost = sa.or_(lost, sa.and_(record.instance == self._instance, is_earlier))
         query = (
             sa.select(record.call_id, record.created_at, record.answered_at, record.over_by, run.seen_at)
             .select_from(call_records.outerjoin(server_runs, record.run_id == run.run_id))

@@ -23,8 +23,11 @@ from .record import CallRecord
 
 log = structlog.get_logger(__name__)
 
-GATHER_S = 0.2
-"""Records that come within it share a transaction."""
+GATHER_S = 0.02
+"""Records that come within it share a transaction, and a call's beginning does not compete with its answer."""
+
+INTERVAL_S = 0.2
+"""Between transactions at the least."""
 
 MAX_BATCH = 500
 MAX_WAITING = 20_000
@@ -61,7 +64,7 @@ class Writer:
         self._error: str | None = None
         self._failing_since: float | None = None
         self._is_ready = False
-        self._alive_at = self._purge_at = 0.0
+        self._alive_at = self._purge_at = self._written_at = 0.0
         self._thread = threading.Thread(target=self._run, name="call records", daemon=True)
 
     # -- the event loop's
@@ -169,7 +172,8 @@ class Writer:
             elif self._is_ready:
                 idle_s = max(self._alive_at - time.monotonic(), 0.0)
                 if self._changed.wait_for(lambda: self._waiting or self._is_stopping(), idle_s):
-                    self._changed.wait_for(self._is_stopping, GATHER_S)
+                    since_s = time.monotonic() - self._written_at
+                    self._changed.wait_for(self._is_stopping, max(GATHER_S, INTERVAL_S - since_s))
             if self._stop_at is None:
                 return True
             left_s = self._stop_at - time.monotonic()
@@ -191,6 +195,7 @@ class Writer:
             finally:
                 with self._changed:
                     self._writing = []
+                self._written_at = time.monotonic()
         if time.monotonic() >= self._alive_at and not self._is_stopping():
             self._database.tell_alive()
             self._purge()
