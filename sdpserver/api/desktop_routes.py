@@ -37,7 +37,7 @@ from sdpserver.models.desktop import (
 from sdpserver.session import Session
 
 from .operations import BODY_ERRORS, Operation, Parameter
-from .requests import body_of, client_address, optional_body_of, principal_of
+from .requests import body_of, client_address, optional_body_of, principal_of, query_value
 from .responses import json_response
 
 SCOPE = "dn"
@@ -144,7 +144,7 @@ def _carry_out(request: Request, key: DesktopKey, message: DesktopRequest, name:
 async def is_endpoint_active(request: Request) -> Response:
     """GET /GetIsEndpointActive."""
     key = _key(request)
-    active = _desktops(request).is_active(key, request.query_params.get("dn"))
+    active = _desktops(request).is_active(key, query_value(request, "dn", DnNumber))
     return json_response(IsEndpointActiveResponse(get_IsEndpointActiveResult=active))
 
 
@@ -237,7 +237,7 @@ OPERATIONS = (
                 description="For this DN; left out: those that the desktop has signed on to, or any.",
             ),
         ),
-        errors=(401,),
+        errors=(400, 401),
     ),
     Operation(
         method="GET",
