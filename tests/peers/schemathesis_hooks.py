@@ -91,8 +91,8 @@ def filter_failure(
     case: Case,
     response: schemathesis.Response,
 ) -> bool:
-    """Without what is no failure: OPTIONS for whatever path; a wrong body or header that ends up as none where it may be
-    left out; what a PBX does, or a full server, which has a status of its own."""
+    """Without what is no failure: OPTIONS for whatever path; a wrong body or header that ends up as none where it may
+    be left out; what a PBX does, or a full server, which has a status of its own."""
     if isinstance(failure, AcceptedNegativeData):
         no_body = case.method == "POST" and not response.request.body
         left_out = no_body or response.request.headers.get("last-event-id") == ""
