@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -28,6 +28,7 @@ _ERRORS = {
     403: "The credential, the page's origin or the host name may not.",
     404: "No such session, call, room or member.",
     406: "There is no form of it that `Accept` takes.",
+    405: "The path does not take this method.",
     408: "The body did not come within 10 s.",
     409: "The session_id is taken and resume_token is not its own (`session_exists`); or the call's state forbids it.",
     412: "If-Match names an ICE session that is over.",
@@ -35,12 +36,29 @@ _ERRORS = {
     415: "The body is not of the type that is asked for.",
     422: "The body is well formed, and asks for what cannot be done.",
     428: "If-Match is missing.",
+    429: "Too many requests.",
     500: "A bug in the server, logged with request_id.",
     502: "The SIP side refused; sip_status and sip_reason say how.",
     503: "Full or shutting down.",
     504: "No answer from the SIP side.",
 }
 _ANY = (403, 500)
+_REQUEST_ID = {
+    "X-Request-Id": {
+        "description": "In the log too; the request's own, if it has one.",
+        "required": True,
+        "schema": {"type": "string"},
+    }
+}
+"""Of every answer."""
+
+_ERROR_HEADERS = {
+    401: {"WWW-Authenticate": "Bearer."},
+    405: {"Allow": "The methods that the path takes."},
+    429: {"Retry-After": "Seconds."},
+    503: {"Retry-After": "Seconds."},
+}
+"""Those that an error always has, by its status."""
 _REFERENCE = "#/components/schemas/{name}"
 
 
@@ -55,12 +73,14 @@ def document(operations: Sequence[Operation]) -> bytes:
             "info": {
                 "title": "sdpserver",
                 "version": __version__,
-                "description": "SDP offer/answer over HTTP with SIP egress.",
+                "description": "SDP offer/answer over HTTP with SIP egress. Each path answers OPTIONS by 204 with "
+                "Allow, and HEAD like GET; for other methods see the response MethodNotAllowed, for other paths NotFound.",
                 "license": {"name": "GPL-3.0-or-later", "identifier": "GPL-3.0-or-later"},
             },
             "paths": paths,
             "components": {
                 "schemas": _components(operations),
+                "responses": {"NotFound": _error(404), "MethodNotAllowed": _error(405)},
                 "securitySchemes": {
                     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
                     "bearer": {"type": "http", "scheme": "bearer"},
@@ -98,19 +118,31 @@ def _content(*bodies: Any) -> dict[str, Any]:
     return content
 
 
+def _headers(meanings: Mapping[str, str], *, required: bool = False) -> dict[str, Any]:
+    return {
+        name: {"description": meaning, "schema": {"type": "string"}} | ({"required": True} if required else {})
+        for name, meaning in meanings.items()
+    }
+
+
+def _error(status: int) -> dict[str, Any]:
+    return {
+        "description": _ERRORS[status],
+        "headers": _REQUEST_ID | _headers(_ERROR_HEADERS.get(status, {}), required=True),
+        "content": _content(ErrorResponse),
+    }
+
+
 def _describe(operation: Operation) -> dict[str, Any]:
     success: dict[str, Any] = {"description": "Done."}
     if operation.response is not None:
         success["content"] = _content(*_responses(operation))
-    if operation.headers:
-        success["headers"] = {
-            name: {"description": meaning, "schema": {"type": "string"}} for name, meaning in operation.headers.items()
-        }
+    success["headers"] = _REQUEST_ID | _headers(operation.headers or {})
     answers: dict[str, Any] = {str(operation.status): success}
     for status, meaning in (operation.other or {}).items():
-        answers[str(status)] = {"description": meaning}
+        answers[str(status)] = {"description": meaning, "headers": _REQUEST_ID}
     for status in sorted({*_ANY, *operation.errors}):
-        answers[str(status)] = {"description": _ERRORS[status], "content": _content(ErrorResponse)}
+        answers[str(status)] = _error(status)
     described: dict[str, Any] = {
         "operationId": _id(operation),
         "summary": operation.summary,
