@@ -12,7 +12,7 @@ import httpx
 import pytest
 from peers.agent import AgentCall
 from peers.asterisk import Asterisk
-from peers.server import ServerProcess
+from peers.server import ServerProcess, running
 from peers.sip_captures import Captured, asterisk_capture, of_calls, sipp_messages
 from peers.sipp import MESSAGES
 from peers.sipp_calls import CALLEE, hung_up, invited, pressed, receive, refuse, reply, sdp, signalled
@@ -20,6 +20,7 @@ from peers.waiting import until
 
 from sdpserver.sip.blanking import BLANK, blanked
 
+from .conftest import registered
 from .sipp_lines import TRUNK_PASSWORD, TRUNK_USER, Line, Lines, running_lines, signal
 from .test_transfers_on_a_trunk import ANN, BOB, CEM, HZ, agents
 
@@ -74,7 +75,7 @@ async def test_an_attended_transfer_is_traced_as_asterisk_saw_it(upstream: Serve
             calls = (first, first_there, second, second_there)
             traces = [await to_the_end(upstream, call) for call in calls]
             ladders = [get_trace(upstream, call.call_id, "ladder").text for call in calls]
-        captured = capture.messages()
+    captured = capture.messages()
     for traced, ladder in zip(traces, ladders, strict=True):
         call_ids = {message["sipCallId"] for message in traced}
         check_same(traced, of_calls(captured, call_ids))
@@ -86,6 +87,51 @@ async def test_an_attended_transfer_is_traced_as_asterisk_saw_it(upstream: Serve
     assert "-- REFER 5001 --" in ladders[1]
     assert "-- NOTIFY 200 OK --" in ladders[1]
     assert "-- INVITE (SDP sendonly) --" in ladders[1]
+
+
+async def test_a_call_that_the_pbx_sends_on_has_both_dialogs(upstream: ServerProcess, pbx: Asterisk) -> None:
+    with asterisk_capture(pbx) as capture:
+        async with agents(upstream, ANN) as (ann,):
+            mark = pbx.ami.mark()
+            call = await ann.call("600", frequency_hz=HZ[ANN])
+            channel = await to_thread(pbx.wait_channel, since=mark)
+            await call.client.wait_tone(HZ[ANN])
+            await to_thread(pbx.redirect, channel, "640")
+            await call.client.wait_tone(440)
+            await call.hang_up()
+            traced = await to_the_end(upstream, call)
+        await to_thread(pbx.wait_no_channels)
+    captured = capture.messages()
+    call_ids = list(dict.fromkeys(message["sipCallId"] for message in traced))
+    assert len(call_ids) == 2
+    check_same(traced, of_calls(captured, set(call_ids)))
+    starts = [(call_ids.index(message["sipCallId"]), message["startLine"].split()[0]) for message in traced]
+    assert starts.index((0, "REFER")) < starts.index((1, "INVITE")) < starts.index((0, "BYE"))
+
+
+async def test_whoever_takes_a_call_over_has_its_dialog(dns: list[dict[str, Any]], pbx: Asterisk) -> None:
+    tables = {
+        "dn": dns,
+        "trunks": [{"name": "pbx", "server": pbx.address, "username": CEM, "password": f"pw{CEM}"}],
+        "routes": [{"match": "^[0-9]+$", "trunk": "pbx"}],
+    }
+    with running(ServerProcess(tables)) as server:
+        async with registered(server, "7001") as ann, registered(server, "7002") as bob:
+            first = await ann.call("601", frequency_hz=HZ[ANN])
+            await first.client.wait_tone(440)
+            second = await ann.call("7002", frequency_hz=HZ[ANN])
+            there = await bob.answer(await bob.incoming(), frequency_hz=HZ[BOB])
+            await there.client.wait_tone(HZ[ANN])
+            assert messages(server, there.call_id) == messages(server, second.call_id) == []
+            await first.order("transfer", consultCallId=second.call_id)
+            await first.wait("callEnded")
+            await there.client.wait_tone(440)
+            await there.order("hangup")
+            traced = await to_the_end(server, there)
+            assert traced == messages(server, first.call_id)
+            assert traced[0]["startLine"].startswith("INVITE sip:601@")
+            assert messages(server, second.call_id) == []
+    await to_thread(pbx.wait_no_channels)
 
 
 # -- as SIPp saw it

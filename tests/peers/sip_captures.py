@@ -30,7 +30,7 @@ class Captured:
 
 
 class AsteriskCapture:
-    """What it has captured so far, over UDP."""
+    """What it has captured, over UDP; all of it once its block has ended."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 
 import pjsua2 as pj
+import pytest
+from peers.asterisk import Asterisk
 from peers.sip_peer import PeerCall, PeerDialog, SipMessage, SipPeer, sdp
 from peers.waiting import until
 
@@ -179,6 +182,37 @@ async def test_one_dialog_may_be_of_two_calls(scene: Scene) -> None:
     assert trace(scene) == CallTrace()
     assert starts(trace(scene, "another").messages)[:3] == ["> INVITE", "< 200 INVITE", "> ACK"]
     traces.forget("another")
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_each_message_has_its_transport_and_addresses(asterisk: Asterisk, transport: str) -> None:
+    user = asterisk.users["any"]
+    account = {"username": user.name, "password": user.password, "transport": transport}
+    async with running_caller(asterisk.address, **account) as caller:  # type: ignore[arg-type]
+        call, events = await caller.call("601", trace_as=CALL)
+        await events.next(SipEventType.ANSWERED)
+        call.hangup()
+        await events.ended()
+        traces = caller.endpoint.traces
+        await until(lambda: len(traces.read(CALL).messages) == 9, timeout_s=5, what="the answer to the BYE")
+        found = traces.read(CALL).messages
+    assert starts(found) == [
+        *(
+            "> INVITE",
+            "< 401 INVITE",
+            "> ACK",
+            "> INVITE",
+            "< 100 INVITE",
+            "< 200 INVITE",
+            "> ACK",
+            "> BYE",
+            "< 200 BYE",
+        )
+    ]
+    assert {(message.transport, message.remote) for message in found} == {(transport.upper(), asterisk.address)}
+    assert len({message.local for message in found}) == 1
+    assert found[0].local.startswith("127.0.0.1:")
+    await asyncio.to_thread(asterisk.wait_no_channels)
 
 
 # -- bounds
