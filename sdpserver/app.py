@@ -26,6 +26,7 @@ from .records import CallRecords
 from .session import Sessions
 from .sip import SipEndpoint
 from .statistics import Statistics
+from .supervision import Supervision
 from .webrtc import WebRtcPlane
 
 log = structlog.get_logger(__name__)
@@ -52,6 +53,7 @@ def build(config: Config) -> Starlette:
             sessions, agents = planes.sessions, planes.agents
             app.state.sessions, app.state.agents, app.state.desktops = sessions, agents, Desktops(agents)
             app.state.records = planes.records
+            app.state.supervision = Supervision(sessions, agents, planes.sip)
             app.state.statistics = Statistics(planes.media, sessions, agents, app.state.http_statistics)
             yield
 
@@ -63,6 +65,7 @@ class Planes:
     """What a running server is made of."""
 
     media: MediaPlane
+    sip: SipEndpoint | None
     sessions: Sessions
     agents: Agents
     records: CallRecords | None
@@ -95,7 +98,7 @@ async def _planes(config: Config) -> AsyncIterator[Planes]:
             sessions.follow(records)
         agents = Agents(config, sessions=sessions, sip=sip)
         started.push_async_callback(agents.stop)
-        yield Planes(media=media, sessions=sessions, agents=agents, records=records)
+        yield Planes(media=media, sip=sip, sessions=sessions, agents=agents, records=records)
 
 
 async def _stop(sip: SipEndpoint | None, records: CallRecords | None) -> None:
@@ -151,6 +154,7 @@ async def _serve(config: Config) -> None:
                     async with asyncio.timeout(STOP_SESSIONS_S):
                         await sessions.stop()
                 await app.state.agents.stop()
+                app.state.supervision.close()
                 await listener.stop(STOP_REQUESTS_S)
         finally:
             await listener.stop(0)

@@ -103,7 +103,13 @@ class Connection:
     def follow(self, session: Session, *, ringing: bool = False) -> ConnectionCall:
         """Be told of a call's events from now on."""
         call = self.calls[session.call_id] = ConnectionCall(self, session, ringing=ringing)
+        self.check_status()
         return call
+
+    def check_status(self) -> None:
+        """Its calls have changed."""
+        if self.dn is not None:
+            self.dn.check_status()
 
     def call(self, call_id: str) -> ConnectionCall:
         """One of this connection's calls.
@@ -184,6 +190,7 @@ class ConnectionCall:
         """Follow it no more. Idempotent."""
         self.session.events.unlisten(self._on_event)
         self.connection.calls.pop(self.session.call_id, None)
+        self.connection.check_status()
 
     def stop_ringing(self, reason: str = "", *, id_: MessageId = None) -> None:
         """It rings here no more; `reason` is what the client is told."""
@@ -195,6 +202,7 @@ class ConnectionCall:
     def answered(self) -> None:
         """By this connection."""
         self.ringing = False
+        self.connection.check_status()
 
     def send_accepted(self) -> None:
         """An outgoing call has been answered. The client has had our SDP from the reply to its `call` already."""

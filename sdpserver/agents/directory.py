@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,7 +41,15 @@ WENT_AWAY = 1001
 class Dn:
     """A number that clients are registered as: one of `[[dn]]`, or one that its registrar knows (`upstream`)."""
 
-    def __init__(self, number: str, *, upstream: bool, display_name: str = "", skills: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        number: str,
+        *,
+        upstream: bool,
+        on_status: Callable[[Dn], object],
+        display_name: str = "",
+        skills: tuple[str, ...] = (),
+    ) -> None:
         self.number = number
         self.upstream = upstream
         self.display_name = display_name
@@ -50,6 +58,14 @@ class Dn:
         self.ringing: dict[str, Ringing] = {}
         self.since = datetime.now(UTC)
         self.lock = asyncio.Lock()
+        self._on_status = on_status
+        self._told: DnStatus = "offline"
+
+    def check_status(self) -> None:
+        """Its connections or their calls have changed: tell it if they say something else now."""
+        if self.status != self._told:
+            self._told = self.status
+            self._on_status(self)
 
     @property
     def owner(self) -> str:
@@ -116,7 +132,13 @@ class Agents:
         self._sessions = sessions
         self._trunks = {trunk.name: trunk for trunk in config.trunks}
         self._dns = {
-            dn.number: Dn(dn.number, upstream=False, display_name=dn.display_name, skills=tuple(dn.skills))
+            dn.number: Dn(
+                dn.number,
+                upstream=False,
+                on_status=self._status_changed,
+                display_name=dn.display_name,
+                skills=tuple(dn.skills),
+            )
             for dn in config.dn
         }
         self._registrar = Registrar(config, sip, on_lost=self._registration_lost)
@@ -125,11 +147,17 @@ class Agents:
         self._expiries: dict[Connection, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
+        self.on_status: Callable[[Dn], object] | None = None
+        """Called when a DN's status has become another one."""
         sessions.ring_dn = self._ring
         sessions.registered = self._dns.keys()
         sessions.registration_of = self._registration_of
         if sip is not None:
             sip.on_incoming = self._on_incoming
+
+    def _status_changed(self, dn: Dn) -> None:
+        if self.on_status is not None:
+            self.on_status(dn)
 
     # -- life
 
@@ -161,7 +189,9 @@ class Agents:
         number, display_name = registration.number, registration.display_name
         if connection.dn is not None and connection.dn.number != number:
             raise Conflict("this connection is registered as another DN", reason="already_registered")
-        dn = self._dns.get(number) or Dn(number, upstream=True, display_name=display_name)
+        dn = self._dns.get(number) or Dn(
+            number, upstream=True, on_status=self._status_changed, display_name=display_name
+        )
         async with dn.lock:
             expires_s = await self._registrar.admit(
                 number,
@@ -185,6 +215,7 @@ class Agents:
             connection.display_name = display_name or dn.display_name
             connection.expires_s, connection.registration = expires_s, registration
             self._connections[connection.resume_token] = connection
+        dn.check_status()
         log.info("dn registered", dn=number, connections=len(dn.connections), upstream=dn.upstream)
 
     def ring_here_too(self, connection: Connection) -> None:
@@ -205,6 +236,7 @@ class Agents:
             if call.ringing:
                 call.stop_ringing()
                 self._check_rings_somewhere(call.session, "unavailable")
+        dn.check_status()
         log.info("dn unregistered", dn=dn.number, connections=len(dn.connections))
         if not dn.connections and dn.upstream:
             self._dns.pop(dn.number, None)

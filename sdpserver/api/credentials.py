@@ -59,6 +59,14 @@ class Credentials:
             )
         return self._known(given)
 
+    def principal_of_event_stream(self, headers: Mapping[bytes, bytes], query: Mapping[str, str]) -> Principal:
+        """The same for an EventSource, which can set no header: also by `?token=`.
+
+        :raises Unauthorized: none or a wrong one is.
+        """
+        found = self.principal_of_websocket(headers, query)
+        return self.principal(headers) if found is None else found
+
     def principal_of_websocket(self, headers: Mapping[bytes, bytes], query: Mapping[str, str]) -> Principal | None:
         """The same for a WebSocket, whose browser can set no header: also by `?token=`. None: no key is given, which is
         right for a client that registers as a DN.

@@ -41,6 +41,18 @@ def principal_of(request: Request, scope: str | None = "session") -> Principal:
     return principal
 
 
+def stream_principal_of(request: Request, scope: str | None = "session") -> Principal:
+    """The same of a stream of events, for which `?token=` is taken too.
+
+    :raises Unauthorized, Forbidden: as `principal_of`.
+    """
+    credentials = cast(Credentials, request.app.state.credentials)
+    principal = credentials.principal_of_event_stream(request.scope["headers_by_name"], request.query_params)
+    if scope is not None:
+        principal.require(scope)
+    return principal
+
+
 def operator_of(request: Request) -> Principal:
     """Who asks about the whole server: somebody with the scope `supervise` or `admin`, or whoever is on this machine
     while nobody is asked for a key.

@@ -1,9 +1,10 @@
-"""A session's events as a stream that a browser's `EventSource` reads (WHATWG HTML, section 9.2)."""
+"""Events as a stream that a browser's `EventSource` reads (WHATWG HTML, section 9.2)."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from collections.abc import AsyncIterator
+from typing import Annotated, Protocol
 
 import orjson
 from msgspec import Meta
@@ -18,6 +19,7 @@ from .operations import Parameter
 
 HEARTBEAT_S = 15.0
 RETRY_MS = 2000
+MAX_ID_DIGITS = 16
 LAST_EVENT_ID = Parameter(
     name="Last-Event-ID",
     type=Annotated[int, Meta(ge=0)],
@@ -26,15 +28,15 @@ LAST_EVENT_ID = Parameter(
 )
 
 
-def last_event_id(request: Request) -> int:
-    """The `Last-Event-ID` of a client that comes back, else 0.
+def last_event_id(request: Request) -> int | None:
+    """The `Last-Event-ID` of a client that comes back, else None.
 
     :raises BadRequest: it is no id of ours.
     """
     text = request.headers.get("last-event-id", "") or request.query_params.get("last_event_id", "")
     if not text:
-        return 0
-    if not (text.isascii() and text.isdecimal() and len(text) < 16):
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= MAX_ID_DIGITS):
         raise BadRequest("Last-Event-ID must be the id of an event", reason="invalid_field")
     return int(text)
 
@@ -44,17 +46,57 @@ def encode(event: SessionEvent) -> bytes:
     return b"id: %d\ndata: %b\n\n" % (event.id, orjson.dumps(event.as_json()))
 
 
-class EventStream(Response):
-    """Sends events until the session's log is closed, the reader falls behind, or it disconnects."""
+class Frames(Protocol):
+    """What is sent, in the form of an event stream."""
 
-    def __init__(self, subscription: Subscription, *, heartbeat_s: float = HEARTBEAT_S) -> None:
-        super().__init__(media_type="text/event-stream")
+    @property
+    def exhausted(self) -> bool:
+        """There is nothing, and there will be nothing more."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    def heartbeat(self) -> bytes:
+        """What is sent when nothing else is."""
+        ...
+
+    def close(self) -> None:
+        """Nobody reads it any more. Idempotent."""
+        ...
+
+
+class SessionFrames:
+    """Those of one session."""
+
+    def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription
+
+    @property
+    def exhausted(self) -> bool:
+        return self._subscription.exhausted
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for event in self._subscription:
+            yield encode(event)
+
+    def heartbeat(self) -> bytes:
+        return b": still here\n\n"
+
+    def close(self) -> None:
+        self._subscription.close()
+
+
+class EventStream(Response):
+    """Sends events until there will be no more, the reader falls behind, or it disconnects."""
+
+    def __init__(self, frames: Frames, *, heartbeat_s: float = HEARTBEAT_S) -> None:
+        super().__init__(media_type="text/event-stream")
+        self._frames = frames
         self._heartbeat_s = heartbeat_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            if self._subscription.exhausted:
+            if self._frames.exhausted:
                 # 204 tells an EventSource not to come back: there will be nothing more.
                 await send({"type": "http.response.start", "status": 204, "headers": []})
                 await send({"type": "http.response.body", "body": b""})
@@ -65,7 +107,7 @@ class EventStream(Response):
             if await self._follow(receive, send):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            self._subscription.close()
+            self._frames.close()
 
     async def _follow(self, receive: Receive, send: Send) -> bool:
         """Whether the events ended before the client went."""
@@ -85,14 +127,14 @@ class EventStream(Response):
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _pump(self, send: Send) -> None:
-        async for event in self._subscription:
-            await send({"type": "http.response.body", "body": encode(event), "more_body": True})
+        async for frame in self._frames:
+            await send({"type": "http.response.body", "body": frame, "more_body": True})
 
     async def _beat(self, send: Send) -> None:
         # Keeps proxies from ending a quiet stream, and finds out that a client is gone without having said so.
         while True:
             await asyncio.sleep(self._heartbeat_s)
-            await send({"type": "http.response.body", "body": b": still here\n\n", "more_body": True})
+            await send({"type": "http.response.body", "body": self._frames.heartbeat(), "more_body": True})
 
 
 async def _gone(receive: Receive) -> None:

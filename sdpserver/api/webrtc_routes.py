@@ -28,9 +28,9 @@ from sdpserver.session.verdict import judge
 from .credentials import ANONYMOUS
 from .ice_servers import IceServers
 from .operations import BODY_ERRORS, Content, Operation
-from .requests import body_of, check_destination, principal_of, sessions_of, while_connected
+from .requests import body_of, check_destination, principal_of, sessions_of, stream_principal_of, while_connected
 from .responses import json_response
-from .server_sent_events import LAST_EVENT_ID, EventStream, last_event_id
+from .server_sent_events import LAST_EVENT_ID, EventStream, SessionFrames, last_event_id
 
 
 async def offer(request: Request) -> Response:
@@ -102,9 +102,10 @@ async def session_verdict(request: Request) -> Response:
 
 async def session_events(request: Request) -> Response:
     """GET /webrtc/sessions/{id}/events."""
-    principal = principal_of(request)
-    session_id, after_id = request.path_params["session_id"], last_event_id(request)
-    return EventStream(sessions_of(request).subscribe(session_id, owner=principal.name, after_id=after_id))
+    principal = stream_principal_of(request)
+    session_id, after_id = request.path_params["session_id"], last_event_id(request) or 0
+    subscription = sessions_of(request).subscribe(session_id, owner=principal.name, after_id=after_id)
+    return EventStream(SessionFrames(subscription))
 
 
 OPERATIONS = (

@@ -65,6 +65,8 @@ class SipEndpoint:
             if trunk.transport not in config.sip.transports:
                 raise ConfigError(f"trunk {trunk.name!r}: transport {trunk.transport!r} is not in [sip] transports")
         self.on_incoming: Callable[[SipCall, IncomingInvite], None] | None = None
+        self.on_trunk_status: Callable[[TrunkInfo], object] | None = None
+        """Called when a trunk has begun or ceased to answer."""
         self.traces = Traces(is_on=config.sip.trace)
         self._calls: dict[str, SipCall] = {}
         self._thread: SipThread | None = None
@@ -248,6 +250,8 @@ class SipEndpoint:
             log.info("trunk answers", trunk=answer.trunk, status=answer.status, text=answer.phrase)
         else:
             log.warning("trunk does not answer", trunk=answer.trunk, status=answer.status, text=answer.phrase)
+        if self.on_trunk_status is not None:
+            self.on_trunk_status(self.trunk_status(answer.trunk))
 
     def trunks_status(self) -> list[TrunkInfo]:
         """`trunk_status` of all, in the order of the configuration."""
