@@ -124,8 +124,8 @@ class Transfers:
             _hand_over(first, consultation)
         else:
             raise Conflict("these calls cannot be connected", reason="cannot_transfer", session_id=session.id)
-        for done in (session, consultation):
-            done.events.emit("transfer", state="completed", sipStatus=0)
+        for done, other in ((session, consultation), (consultation, session)):
+            done.events.emit("transfer", state="completed", to=other.destination.uri, sipStatus=0)
             done.close(TRANSFERRED)
 
     # -- asked for by the peer

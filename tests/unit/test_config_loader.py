@@ -368,3 +368,44 @@ def test_keys_in_signalling_that_anyone_can_read_are_warned_of(
     trunk = f'[[trunks]]\nname = "a"\nserver = "h"\ntransport = "{transport}"\nsrtp = "{srtp}"\n'
     _, warnings = load_with_warnings(write(sip + trunk), {})
     assert [warning.partition(":")[0] for warning in warnings] == ["[[trunks]] 1 srtp"] * warned
+
+
+RECORDS = 'must be "", "sqlite:///FILE" or "postgresql://USER:PASSWORD@HOST/DATABASE"'
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ('url = "mysql://u:s3cret@h/d"', f"[records] url: {RECORDS}"),
+        ('url = "s3cret"', f"[records] url: {RECORDS}"),
+        ('url = ["postgresql://u:s3cret@h/d"]', '[records] url: must be a string, "...", not what is there'),
+        ('url = "postgresql://u:s3cret@h:x/d"', "[records] url: must be"),
+        ('url = "postgresql://u:s3cret@h"', "DATABASE is missing"),
+        ('url = "sqlite://"', f"[records] url: {RECORDS}"),
+        ('url = "sqlite:///:memory:"', "[records] url: must name a file"),
+        ('url = "sqlite:////no/such/folder/s.db"', '[records] url: there is no folder "/no/such/folder"'),
+        ('instance = "a b"', "[records] instance: must be empty or 1 to 64 of"),
+        ("keep_days = -1", "[records] keep_days: must be from 0 (for ever) to 36500, not -1"),
+    ],
+)
+def test_what_is_wrong_with_records_is_told_without_the_password(write: Write, lines: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(write(f"[records]\n{lines}\n"), {})
+    assert problem in str(refused.value)
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("sqlite:///a.db", "sqlite:///a.db"),
+        ("postgresql://u:s3cret@h/d", "postgresql://u:***@h/d"),
+        ("postgresql://u:s3@cr/et@h/d", "postgresql://u:***@h/d"),
+        ("postgresql://u@h/d?password=s3cret&sslmode=require", "postgresql://u@h/d?password=***&sslmode=require"),
+    ],
+)
+def test_the_password_of_a_database_is_shown_nowhere(write: Write, url: str, shown: str) -> None:
+    config = load(None, {"SDPSERVER_RECORDS__URL": url})
+    assert config.records.url == url
+    assert shown in repr(config)
+    assert "s3" not in repr(config)
