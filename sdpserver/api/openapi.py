@@ -74,7 +74,8 @@ def document(operations: Sequence[Operation]) -> bytes:
                 "title": "sdpserver",
                 "version": __version__,
                 "description": "SDP offer/answer over HTTP with SIP egress. Each path answers OPTIONS by 204 with "
-                "Allow, and HEAD like GET; for other methods see the response MethodNotAllowed, for other paths NotFound.",
+                "Allow, and HEAD like GET; for other methods see the response MethodNotAllowed, for other paths "
+                "NotFound.",
                 "license": {"name": "GPL-3.0-or-later", "identifier": "GPL-3.0-or-later"},
             },
             "paths": paths,
@@ -93,8 +94,8 @@ def document(operations: Sequence[Operation]) -> bytes:
 
 def _components(operations: Iterable[Operation]) -> dict[str, Any]:
     bodies = [body for operation in operations for body in (operation.request, *_responses(operation))]
-    types = [body for body in bodies if body is not None and not isinstance(body, Content)]
-    _, components = msgspec.json.schema_components([*types, ErrorResponse], ref_template=_REFERENCE)
+    types = [body.event if isinstance(body, Content) else body for body in bodies]
+    _, components = msgspec.json.schema_components([*filter(None, types), ErrorResponse], ref_template=_REFERENCE)
     return components
 
 
@@ -113,6 +114,8 @@ def _content(*bodies: Any) -> dict[str, Any]:
     for body in bodies:
         if isinstance(body, Content):
             content[body.media_type] = {"schema": {"type": "string", "description": body.description}}
+            if body.event is not None:
+                content[body.media_type]["x-event-schema"] = _schema(body.event)
         else:
             content["application/json"] = {"schema": _schema(body)}
     return content

@@ -28,10 +28,11 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """A body that is not JSON of a model."""
+    """A body that is not JSON of a model. `event`: type of the JSON in each event of a stream."""
 
     media_type: str
     description: str = ""
+    event: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from sdpserver.errors import BadRequest
 from sdpserver.json_bodies import check_metadata
+from sdpserver.models.events import SessionEventInfo
 from sdpserver.models.session import SessionInfo
 from sdpserver.models.webrtc import (
     CloseRequest,
@@ -173,7 +174,11 @@ OPERATIONS = (
         path="/webrtc/sessions/{session_id}/events",
         endpoint=session_events,
         summary="One session's events, as they happen",
-        response=Content(media_type="text/event-stream"),
+        response=Content(
+            media_type="text/event-stream",
+            description="`data:` of each event is JSON as `x-event-schema` has it, `id:` its id.",
+            event=SessionEventInfo,
+        ),
         other={204: "The session is closed and all of its events have been read."},
         errors=(400, 401, 404),
         parameters=(LAST_EVENT_ID,),

@@ -17,6 +17,7 @@ from peers.agent import Agent, AgentCall
 from peers.aiortc_client import Client
 from peers.asterisk import Asterisk
 from peers.chromium import Caller, caller
+from peers.event_schema import check_events, events_of
 from peers.rooms import call_id, post
 from peers.rtp_phone import RtpPhone
 from peers.server import ServerProcess, running
@@ -52,6 +53,8 @@ class Calls:
     def __init__(self, server: ServerProcess, asterisk: Asterisk, watch: VerdictWatch) -> None:
         self.server, self.asterisk, self.watch = server, asterisk, watch
         self.count = 0
+        self.events: set[str] = set()
+        """The types of all that were told, which were as their schema has them."""
         self._numbers = iter(NUMBERS)
 
     @asynccontextmanager
@@ -65,6 +68,8 @@ class Calls:
             session_id, id_ = client.session_id, call_id(client)
             await client.hang_up()
             await self.watch.look_at_session(session_id, id_)
+            stream = (await client.http.get(f"/webrtc/sessions/{session_id}/events")).raise_for_status().text
+            self.events |= check_events(events_of(stream))
 
     async def plain(self, to: str, **options: Any) -> None:
         async with self.page(to, **options) as client:
@@ -385,6 +390,7 @@ async def test_a_hundred_good_calls_raise_no_alarm(
                 group.create_task(work())
     assert calls.count >= 100
     assert not watch.alarms, watch.alarms
+    assert calls.events >= {"offer", "dtls", "early", "hold", "muted", "recording", "room_joined", "talking", "closed"}
     looks = sum(sum(causes.values()) for causes in watch.seen.values())
     assert looks > 5 * calls.count
     await to_thread(asterisk.wait_no_channels)
