@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import ipaddress
 import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -301,8 +302,16 @@ class WebRtcLeg:
             kind=section.kind,
             mid=section.mid or "",
             bundle=self._agreed.bundle,
-            candidates=offer_answer.candidates(self._local.addresses, self._local.port),
+            candidates=offer_answer.candidates(self._addresses_for_client(), self._local.port),
         )
+
+    def _addresses_for_client(self) -> tuple[str, ...]:
+        """Without loopback for a client that is known to come from elsewhere."""
+        addresses = self._local.addresses
+        source = self.remote_address.partition(" ")[0]
+        if not source or ipaddress.ip_address(source).is_loopback:
+            return addresses
+        return tuple(found for found in addresses if not ipaddress.ip_address(found).is_loopback) or addresses
 
     # -- life
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import io
 from typing import Any
 
-import av
-import numpy as np
 import pytest
 from peers import audio
 from peers.agent import Agent
-from peers.firefox import firefox, served
+from peers.firefox import firefox, served, tone_of
 from peers.server import ServerProcess, running
 
 from sdpserver.passwords import hash_password
@@ -58,15 +55,6 @@ async function main() {
 
 main().catch(error => [String(error)]).then(results => post("/results", results));
 </script>"""
-
-
-def tone_of(ogg: bytes) -> audio.Tone:
-    """What a recording of the browser has."""
-    with av.open(io.BytesIO(ogg), "r") as container:
-        frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
-        rate = container.streams.audio[0].rate
-    pcm = np.concatenate(frames, axis=1)
-    return audio.measure(pcm.mean(axis=0), rate)
 
 
 async def test_firefox_makes_and_takes_calls() -> None:

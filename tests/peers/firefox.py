@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+import av
+import numpy as np
+
+from . import audio
 
 PREFS = {
     "media.navigator.streams.fake": True,
@@ -73,3 +79,12 @@ async def firefox(url: str) -> AsyncIterator[None]:
         finally:
             process.terminate()
             await process.wait()
+
+
+def tone_of(ogg: bytes) -> audio.Tone:
+    """What a recording by its MediaRecorder has."""
+    with av.open(io.BytesIO(ogg), "r") as container:
+        frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
+        rate = container.streams.audio[0].rate
+    pcm = np.concatenate(frames, axis=1)
+    return audio.measure(pcm.mean(axis=0), rate)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.async_api import Browser, Response
+from playwright.async_api import Browser, Request, Response
 from playwright.async_api import Error as PlaywrightError
 
 from .chromium import Caller
@@ -43,9 +43,11 @@ class WhipCaller(Caller):
 
     async def open(self) -> None:
         self._answered: list[Response] = []
+        self._unanswered = 0
         await super().open()
         await self._serve(WHIP_WHEP_PATH, WHIP_WHEP.read_text())
         await self.page.add_script_tag(content=SCRIPT.read_text())
+        self.page.on("request", self._on_request)
         self.page.on("response", self._on_response)
 
     async def _serve(self, path: str, script: str) -> None:
@@ -53,8 +55,12 @@ class WhipCaller(Caller):
             f"{self.url}{path}", lambda route: route.fulfill(content_type="text/javascript", body=script)
         )
 
+    def _on_request(self, request: Request) -> None:
+        self._unanswered += _is_of_whip(request)
+
     def _on_response(self, response: Response) -> None:
-        if "/whip/" in response.url and response.request.method != "OPTIONS":
+        if _is_of_whip(response.request):
+            self._unanswered -= 1
             self._answered.append(response)
 
     async def publish(
@@ -76,7 +82,10 @@ class WhipCaller(Caller):
         await self.page.evaluate("restartIce()")
 
     async def stop(self) -> None:
-        """As its user hangs up: the connection is closed, and the session deleted."""
+        """As its user hangs up: the connection is closed, and the session deleted. What it has to trickle is out first:
+        its own request that overtakes its DELETE, or not, is no error of the server's."""
+        await self.wait_state("hasTrickled()")
+        await until(lambda: self._unanswered == 0, timeout_s=5, what="the client's answers")
         await self.page.evaluate("client.stop ? client.stop() : client.destroy()")
 
     async def wait_answered(self, method: str, text: str) -> None:
@@ -101,6 +110,10 @@ class WhipCaller(Caller):
             for response in self._answered
             if response.request.method == method
         ]
+
+
+def _is_of_whip(request: Request) -> bool:
+    return "/whip/" in request.url and request.method != "OPTIONS"
 
 
 def _bundled(script: Path) -> str:

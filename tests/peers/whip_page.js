@@ -30,6 +30,12 @@ async function publishByEyevinn(url) {
   return client.getResourceUrl();
 }
 
+// Nothing of its candidates waits to be sent.
+function hasTrickled() {
+  const {candidates = [], endOfcandidates, iceTrickeTimeout} = client;
+  return pc.iceGatheringState === 'complete' && !candidates.length && !endOfcandidates && !iceTrickeTimeout;
+}
+
 // The ufrag that the connection in use was checked with.
 async function ufragInUse() {
   const stats = await pc.getStats();
