@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from collections.abc import Callable
 from typing import Any
@@ -255,3 +256,28 @@ async def test_the_sip_peer_sends_another_codec(start: Start) -> None:
         found = await cause(client, expected="codec_mismatch")
         assert found["evidence"]["dropped_payload_type"] > 0
         await hang_up(client, peer)
+
+
+# -- who may ask
+
+
+async def test_whoever_may_see_a_call_may_ask_what_is_wrong_with_it(own_server: Callable[..., ServerProcess]) -> None:
+    scopes = {"owner": ["session", "call"], "other": ["session", "call"], "boss": ["call", "supervise"]}
+    keys = [
+        {"name": name, "sha256": hashlib.sha256(name.encode() * 4).hexdigest(), "scopes": scopes[name]}
+        for name in scopes
+    ]
+    server = own_server({"auth": {"mode": "api_key", "api_keys": keys}})
+    async with Client(server.url, codec="PCMU") as client:
+        client.http.headers["x-api-key"] = "owner" * 4
+        await client.call("echo")
+        await client.wait_tone(VOICE_HZ)
+        call_id = client.answer["call"]["call_id"]
+        for name, status in (("owner", 200), ("boss", 200), ("other", 404)):
+            answer = await client.http.get(f"/api/calls/{call_id}/verdict", headers={"x-api-key": name * 4})
+            assert answer.status_code == status, answer.text
+            if status == 200:
+                assert answer.json()["cause"] in ("ok", "too_early")
+        await client.hang_up()
+        ended = await client.http.get(f"/api/calls/{call_id}/verdict")
+        assert (ended.status_code, ended.json()["reason"]) == (409, "call_ended")
