@@ -37,7 +37,8 @@ from sdpserver.models.desktop import (
 from sdpserver.session import Session
 
 from .operations import BODY_ERRORS, Operation, Parameter
-from .requests import body_of, client_address, optional_body_of, principal_of, query_value
+from .query import query_value
+from .requests import body_of, client_address, optional_body_of, principal_of
 from .responses import json_response
 
 SCOPE = "dn"

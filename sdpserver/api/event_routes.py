@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sdpserver.models.base import DnNumber
-from sdpserver.models.supervision import UNASKED_TYPES, EventType
+from sdpserver.models.supervision import UNASKED_TYPES, EventType, SupervisorEvent
 from sdpserver.supervision import Supervision, View
 
 from .operations import Content, Operation, Parameter
@@ -65,7 +65,8 @@ OPERATIONS = (
         summary="Calls, DNs and trunks as they change",
         response=Content(
             media_type="text/event-stream",
-            description="Each `data:` is a SupervisorEvent: id, type, at, data. `id:` is for Last-Event-ID.",
+            description="`data:` of each event is JSON as `x-event-schema` has it. `id:` is for Last-Event-ID.",
+            event=SupervisorEvent,
         ),
         parameters=PARAMETERS,
         errors=(400, 401),

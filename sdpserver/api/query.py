@@ -28,6 +28,15 @@ def read_query(request: Request, parameters: Sequence[Parameter]) -> dict[str, A
     return {name: _convert(name, values, types[name]) for name, values in given.items()}
 
 
+def query_value(request: Request, name: str, type_: Any) -> Any:
+    """One parameter where others are left alone; None: it is not given.
+
+    :raises BadRequest: `invalid_field`.
+    """
+    values = request.query_params.getlist(name)
+    return _convert(name, values, type_) if values else None
+
+
 def _convert(name: str, values: Sequence[str], type_: Any) -> Any:
     found: Any = values[0]
     if get_origin(type_) is list:

@@ -10,7 +10,6 @@ import msgspec
 from starlette.requests import Request
 from starlette.types import Receive
 
-from sdpserver.errors import BadRequest
 from sdpserver.json_bodies import decode
 from sdpserver.models.webrtc import OfferRequest
 from sdpserver.session import Sessions
@@ -20,7 +19,6 @@ from .credentials import ANONYMOUS, Credentials, Principal
 from .failures import ClientDisconnected
 
 Body = TypeVar("Body", bound=msgspec.Struct)
-Value = TypeVar("Value")
 T = TypeVar("T")
 
 
@@ -100,20 +98,6 @@ async def optional_body_of(request: Request, type_: type[Body]) -> Body:
         return type_()
     bodies.check_content_type(headers)
     return decode(body, type_)
-
-
-def query_value(request: Request, name: str, type_: type[Value]) -> Value | None:
-    """A parameter of the query, checked as its description has it; None: it is not there.
-
-    :raises BadRequest: `invalid_field`.
-    """
-    text = request.query_params.get(name)
-    if text is None:
-        return None
-    try:
-        return msgspec.convert(text, type_, strict=False)
-    except msgspec.ValidationError as exc:
-        raise BadRequest(f"{name}: {str(exc).lower()}", reason="invalid_field") from exc
 
 
 def client_address(request: Request) -> str:
