@@ -6,7 +6,8 @@ own calls only.
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,8 +23,11 @@ from sdpserver.session.ended import EndedSession
 from sdpserver.session.inbound import dn_of
 from sdpserver.session.verdict import judge
 
+from .call_filters import ACTIVE_PARAMETERS, CALL_PARAMETERS, DN_PARAMETERS, age, matches
 from .credentials import Principal
 from .operations import BODY_ERRORS, Operation
+from .paging import page
+from .query import read_query
 from .requests import body_of, principal_of, sessions_of
 from .responses import json_response
 
@@ -78,7 +82,17 @@ def find_any_call(request: Request, principal: Principal, call_id: str) -> Sessi
 async def list_dns(request: Request) -> Response:
     """GET /api/dn/list."""
     principal_of(request, DN_SCOPE)
-    return json_response(DnList(dns=[dn.describe() for dn in _agents(request).all]))
+    query = read_query(request, DN_PARAMETERS)
+    numbers = query.get("dn")
+    found = [
+        dn
+        for dn in _agents(request).all
+        if query.get("status", dn.status) == dn.status and (numbers is None or dn.number in numbers)
+    ]
+    listed = page(found, lambda dn: (dn.number,), query)
+    return json_response(
+        DnList(dns=[dn.describe() for dn in listed.items], total=listed.total, next_cursor=listed.next_cursor)
+    )
 
 
 async def describe_dn(request: Request) -> Response:
@@ -90,15 +104,29 @@ async def describe_dn(request: Request) -> Response:
 async def active_calls(request: Request) -> Response:
     """GET /api/calls/active."""
     principal = principal_of(request, "call")
-    calls = [call.describe_call() for call in sessions_of(request).calls() if _may_see(principal, call)]
-    return json_response(CallList(calls=calls))
+    query = read_query(request, ACTIVE_PARAMETERS)
+    return _list_calls((call for call in sessions_of(request).calls() if _may_see(principal, call)), query)
 
 
 async def calls_of_dn(request: Request) -> Response:
     """GET /api/calls/dn/{dn}."""
     principal_of(request, DN_SCOPE)
-    dn = _agents(request).find(request.path_params["dn"])
-    return json_response(CallList(calls=[call.describe_call() for call in dn.calls.values()]))
+    query = read_query(request, CALL_PARAMETERS)
+    return _list_calls(_agents(request).find(request.path_params["dn"]).calls.values(), query)
+
+
+def _list_calls(calls: Iterable[Session], query: Mapping[str, Any]) -> Response:
+    numbers = query.get("dn")
+    found = [
+        call
+        for call in calls
+        if matches(call, query)
+        and query.get("status", call.call_state) == call.call_state
+        and (numbers is None or dn_of(call.owner) in numbers)
+    ]
+    listed = page(found, age, query)
+    calls_now = [call.describe_call() for call in listed.items]
+    return json_response(CallList(calls=calls_now, total=listed.total, next_cursor=listed.next_cursor))
 
 
 async def describe_call(request: Request) -> Response:
@@ -169,7 +197,8 @@ OPERATIONS = (
         endpoint=list_dns,
         summary="All DNs: who is there, and their calls",
         response=DnList,
-        errors=(401,),
+        parameters=DN_PARAMETERS,
+        errors=(400, 401),
     ),
     Operation(
         method="GET",
@@ -185,7 +214,8 @@ OPERATIONS = (
         endpoint=active_calls,
         summary="The live calls that the caller may see",
         response=CallList,
-        errors=(401,),
+        parameters=ACTIVE_PARAMETERS,
+        errors=(400, 401),
     ),
     Operation(
         method="GET",
@@ -193,7 +223,8 @@ OPERATIONS = (
         endpoint=calls_of_dn,
         summary="The live calls of a DN",
         response=CallList,
-        errors=(401, 404),
+        parameters=CALL_PARAMETERS,
+        errors=(400, 401, 404),
     ),
     Operation(
         method="GET",

@@ -26,9 +26,12 @@ from sdpserver.models.webrtc import (
 )
 from sdpserver.session.verdict import judge
 
+from .call_filters import SESSION_PARAMETERS, age, matches
 from .credentials import ANONYMOUS
 from .ice_servers import IceServers
 from .operations import BODY_ERRORS, Content, Operation
+from .paging import page
+from .query import read_query
 from .requests import body_of, check_destination, principal_of, sessions_of, stream_principal_of, while_connected
 from .responses import json_response
 from .server_sent_events import LAST_EVENT_ID, EventStream, SessionFrames, last_event_id
@@ -85,7 +88,21 @@ async def ice_servers(request: Request) -> Response:
 
 async def list_sessions(request: Request) -> Response:
     """GET /webrtc/sessions."""
-    return json_response(SessionList(sessions=sessions_of(request).describe(owner=principal_of(request).name)))
+    principal = principal_of(request)
+    query = read_query(request, SESSION_PARAMETERS)
+    found = [
+        session
+        for session in sessions_of(request).of_owner(principal.name)
+        if matches(session, query) and query.get("status", session.state) == session.state
+    ]
+    listed = page(found, age, query)
+    return json_response(
+        SessionList(
+            sessions=[session.describe() for session in listed.items],
+            total=listed.total,
+            next_cursor=listed.next_cursor,
+        )
+    )
 
 
 async def describe_session(request: Request) -> Response:
@@ -151,7 +168,8 @@ OPERATIONS = (
         endpoint=list_sessions,
         summary="The caller's open sessions",
         response=SessionList,
-        errors=(401,),
+        parameters=SESSION_PARAMETERS,
+        errors=(400, 401),
     ),
     Operation(
         method="GET",

@@ -26,6 +26,13 @@ class Response(msgspec.Struct, kw_only=True):
     """A response body."""
 
 
+class PageResponse(Response, kw_only=True):
+    """A list, or a page of it. `total`: of all pages; `next_cursor`: null on the last one."""
+
+    total: int
+    next_cursor: str | None = None
+
+
 class ErrorResponse(Response, omit_defaults=True):
     """Every error of every route."""
 

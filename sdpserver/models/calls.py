@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from sdpserver import dtmf
 
-from .base import CallId, DnNumber, Request, Response, RoomName, SessionId
+from .base import CallId, DnNumber, PageResponse, Request, Response, RoomName, SessionId
 from .session import LiveCall
 
 
@@ -86,8 +86,8 @@ class MakeCallRequest(Request, rename={"from_": "from"}):
     autoAnswer: bool = False
 
 
-class CallList(Response):
-    """GET /api/calls/active and /api/calls/dn/{dn}."""
+class CallList(PageResponse, kw_only=True):
+    """GET /api/calls/active and /api/calls/dn/{dn}, oldest first."""
 
     calls: list[LiveCall]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
-from .base import Response
+from .base import PageResponse
 
 DnStatus = Literal["available", "busy", "offline"]
 
@@ -23,7 +23,7 @@ class DnInfo(TypedDict):
     skills: list[str]
 
 
-class DnList(Response):
-    """GET /api/dn/list: those of the configuration, and those that are registered upstream."""
+class DnList(PageResponse, kw_only=True):
+    """GET /api/dn/list: those of the configuration, and those that are registered upstream, by number."""
 
     dns: list[DnInfo]

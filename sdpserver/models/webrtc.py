@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from .base import Request, Response, SessionId
+from .base import PageResponse, Request, Response, SessionId
 from .session import SessionInfo
 
 CandidateText = Annotated[str, Meta(max_length=1024)]
@@ -120,7 +120,7 @@ class IceServerInfo(Response, omit_defaults=True):
     credential: str = ""
 
 
-class SessionList(Response):
+class SessionList(PageResponse, kw_only=True):
     """GET /webrtc/sessions: the caller's open sessions, oldest first, each as it describes itself alone."""
 
     sessions: list[SessionInfo]

@@ -418,9 +418,9 @@ class Sessions:
             session.close(reason or "normal_clearing")
             await session.wait_closed()
 
-    def describe(self, *, owner: str) -> list[SessionInfo]:
+    def of_owner(self, owner: str) -> list[Session]:
         """The caller's open sessions, oldest first."""
-        return [session.describe() for session in self._open.values() if session.owner == owner]
+        return [session for session in self._open.values() if session.owner == owner]
 
     def describe_one(self, session_id: str, *, owner: str) -> SessionInfo:
         """One session, also one that has ended within `linger_s`."""
