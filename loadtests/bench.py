@@ -20,10 +20,33 @@ import uvloop
 if __package__ in (None, ""):  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from loadtests import agents, browser, growth, live_calls, loadgen, processes, report, rtpengine, setups, sound
+from loadtests import (
+    agents,
+    browser,
+    growth,
+    live_calls,
+    loadgen,
+    processes,
+    recorded,
+    report,
+    rtpengine,
+    setups,
+    sound,
+)
 
 PROFILES = ("AEAD_AES_128_GCM", "AES_CM_128_HMAC_SHA1_80")
-PARTS = ("relay", "transcode", "growth", "sound", "answer", "first-audio", "chromium", "setup-rate", "agents")
+PARTS = (
+    "relay",
+    "transcode",
+    "growth",
+    "sound",
+    "answer",
+    "records",
+    "first-audio",
+    "chromium",
+    "setup-rate",
+    "agents",
+)
 MAX_TRANSCODED_CALLS = 50  # rtpengine needs 2 % of a core for each
 
 
@@ -106,6 +129,7 @@ async def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     await asyncio.to_thread(loadgen.build)
     parts: dict[str, tuple[str, Callable[[], Awaitable[Any]]]] = {
         "answer": ("offer_to_answer", setups.offer_to_answer),
+        "records": ("records", recorded.answers_with_and_without),
         "first-audio": ("first_audio", setups.first_audio),
         "chromium": ("chromium", lambda: browser.chromium_echo(chosen.runs)),
         "setup-rate": ("setup_rate", setups.setup_rate),

@@ -161,6 +161,11 @@ def set_ups(figures: dict[str, Any]) -> str:
     if offers := figures.get("offer_to_answer"):
         what = f"offer to answer, {offers['rate_per_s']:g} a second for {offers['seconds']:g} s"
         rows.append([what, f"{_times(offers['answer_ms'])}; {_errors(offers['errors'])}"])
+    if records := figures.get("records"):
+        what = f"offer to answer, {records['rate_per_s']:g} a second to each of two servers in turns"
+        rows.append([f"{what}, without call records", _times(records["answer_ms"]["without"])])
+        kept = f"{records['recorded']} of {records['calls']} calls recorded; {_errors(records['errors'])}"
+        rows.append([f"{what}, with call records", f"{_times(records['answer_ms']['with'])}; {kept}"])
     for name, times in figures.get("first_audio", {}).items():
         rows.append([f"offer to connected, `{name}`", _times(times["connected_ms"])])
         rows.append([f"offer to first SRTP packet back, `{name}`", _times(times["first_audio_ms"])])
@@ -222,7 +227,7 @@ def markdown(figures: dict[str, Any]) -> str:
         parts.append(sound(figures["sound"]))
     if figures.get("growth"):
         parts.append(growth(figures["growth"]))
-    if figures.keys() & {"offer_to_answer", "first_audio", "chromium", "setup_rate", "agents"}:
+    if figures.keys() & {"offer_to_answer", "records", "first_audio", "chromium", "setup_rate", "agents"}:
         parts.append(set_ups(figures))
     parts.append(targets(figures))
     return "\n\n".join(parts) + "\n"

@@ -54,7 +54,7 @@ def build(config: Config) -> Starlette:
             app.state.sessions, app.state.agents, app.state.desktops = sessions, agents, Desktops(agents)
             app.state.records = planes.records
             app.state.supervision = Supervision(sessions, agents, planes.sip)
-            app.state.statistics = Statistics(planes.media, sessions, agents, app.state.http_statistics)
+            app.state.statistics = Statistics(planes.media, sessions, agents, app.state.http_statistics, planes.records)
             yield
 
     return create(config, lifespan=lifespan)

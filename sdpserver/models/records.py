@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from .base import Response
+from .base import RecordsState, Response
 
 CallResult = Literal["answered", "busy", "no_answer", "rejected", "cancelled", "failed", "interrupted"]
 Direction = Literal["inbound", "outbound"]
@@ -57,3 +57,16 @@ class CallRecordList(Response):
 
     records: list[CallRecordInfo]
     next_cursor: str | None
+
+
+class RecordTotals(Response):
+    """Rows since the start, also of calls that live. `waiting`: not written yet. `lost`: never will be. `failures`: of
+    the database; `error` is the one that lasts."""
+
+    state: RecordsState
+    instance: str
+    waiting: int
+    written: int
+    lost: int
+    failures: int
+    error: str | None

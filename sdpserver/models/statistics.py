@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .base import Response
+from .records import RecordTotals
 
 
 class Times(Response, kw_only=True):
@@ -85,7 +86,7 @@ class ProcessTotals(Response):
 
 
 class Stats(Response):
-    """GET /stats."""
+    """GET /stats. `records`: of calls; null: none are kept."""
 
     version: str
     uptime_s: float
@@ -95,4 +96,5 @@ class Stats(Response):
     media: MediaTotals
     agents: AgentTotals
     trunks: list[TrunkTotals]
+    records: RecordTotals | None
     process: ProcessTotals

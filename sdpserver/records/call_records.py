@@ -7,13 +7,14 @@ import secrets
 import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 from sqlalchemy import RowMapping
 
 from sdpserver.config import Config
 from sdpserver.models.base import RecordsState
+from sdpserver.models.records import RecordTotals
 from sdpserver.session import Session
 
 from .database import READERS, Database
@@ -109,6 +110,6 @@ class CallRecords:
         return self._writer.state
 
     @property
-    def stats(self) -> dict[str, Any]:
-        """As `Writer.stats`, and the instance's name."""
-        return {**self._writer.stats, "instance": self.instance}
+    def totals(self) -> RecordTotals:
+        """The figures of this process."""
+        return self._writer.totals(self.instance)

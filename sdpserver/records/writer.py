@@ -11,11 +11,11 @@ import threading
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import structlog
 
 from sdpserver.models.base import RecordsState
+from sdpserver.models.records import RecordTotals
 
 from .database import Database
 from .failures import DatabaseFailed, RecordsRefused
@@ -128,19 +128,19 @@ class Writer:
             return "retrying"
         return "ok" if self._is_ready else "starting"
 
-    @property
-    def stats(self) -> dict[str, Any]:
-        """Totals of the process. `waiting`: not written yet. `lost`: never will be."""
+    def totals(self, instance: str) -> RecordTotals:
+        """The figures of this process."""
         with self._changed:
             waiting = self._waiting + len(self._writing)
-        return {
-            "state": self.state,
-            "waiting": waiting,
-            "written": self._written,
-            "lost": self._lost,
-            "failures": self._failures,
-            "error": self._error,
-        }
+        return RecordTotals(
+            state=self.state,
+            instance=instance,
+            waiting=waiting,
+            written=self._written,
+            lost=self._lost,
+            failures=self._failures,
+            error=self._error,
+        )
 
     # -- the thread
 

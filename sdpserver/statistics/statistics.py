@@ -27,6 +27,7 @@ from sdpserver.models.statistics import (
     Stats,
     TrunkTotals,
 )
+from sdpserver.records import CallRecords
 from sdpserver.session import Sessions
 
 from .http import HttpStatistics
@@ -53,11 +54,19 @@ Values = Iterable[tuple[tuple[str, ...], float]]
 class Statistics(Collector):
     """All figures. `exposition` is for Prometheus, `totals` for people."""
 
-    def __init__(self, media: MediaPlane, sessions: Sessions, agents: Agents, http: HttpStatistics) -> None:
+    def __init__(
+        self,
+        media: MediaPlane,
+        sessions: Sessions,
+        agents: Agents,
+        http: HttpStatistics,
+        records: CallRecords | None,
+    ) -> None:
         self._media = media
         self._sessions = sessions
         self._agents = agents
         self._http = http
+        self._records = records
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -90,6 +99,7 @@ class Statistics(Collector):
             "dns", "DNs by their status.", ("status",), [((status,), count) for status, count in self._dns().items()]
         )
         yield from self._collect_trunks()
+        yield from self._collect_records()
         yield _counter("http_requests", "Requests answered.", ("method", "path", "status"), self._http.answered.items())
 
     def _collect_sessions(self) -> Iterable[Metric]:
@@ -119,6 +129,17 @@ class Statistics(Collector):
         up = [((trunk.name,), int(trunk.connected)) for trunk in trunks if trunk.connected is not None]
         yield _gauge("trunk_up", "Whether a trunk answered the last OPTIONS.", ("trunk",), up)
         yield _gauge("trunk_calls", "Calls on a trunk.", ("trunk",), [((it.name,), it.calls) for it in trunks])
+
+    def _collect_records(self) -> Iterable[Metric]:
+        if self._records is None:
+            return
+        totals = self._records.totals
+        if totals.state != "starting":
+            yield _gauge("records_up", "Whether call records can be written.", (), [((), int(totals.state == "ok"))])
+        yield _gauge("records_waiting", "Rows that wait for the database.", (), [((), totals.waiting)])
+        yield _counter("records_written", "Rows written.", (), [((), totals.written)])
+        yield _counter("records_lost", "Records of calls that will never be written.", (), [((), totals.lost)])
+        yield _counter("records_failures", "Failures of the database.", (), [((), totals.failures)])
 
     # -- GET /stats
 
@@ -159,6 +180,7 @@ class Statistics(Collector):
             ),
             agents=AgentTotals(websocket_connections=self._agents.sockets, dns=self._dns()),
             trunks=self._trunks(),
+            records=self._records.totals if self._records is not None else None,
             process=_process(),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from datetime import UTC, datetime
@@ -155,3 +156,18 @@ def test_a_default_server_keeps_its_records_beside_it(own_server: type[ServerPro
     caller.http.close()
     server.terminate()
     assert time.monotonic() - started < 4
+
+
+def test_figures_of_records_are_among_all_others(database_url: str, start: Start) -> None:
+    digest = hashlib.sha256(b"a-key-that-is-long").hexdigest()
+    keys = [{"name": "root", "sha256": digest, "scopes": ["session", "call", "admin"]}]
+    _, caller = start(database_url, {"auth": {"mode": "api_key", "api_keys": keys}}, instance="here")
+    caller.http.headers["x-api-key"] = "a-key-that-is-long"
+    caller.hang_up(caller.call())
+    wait_until(lambda: len(caller.records()) == 1, timeout_s=5, what="the record")
+    totals = caller.http.get("/stats").json()["records"]
+    assert totals.pop("written") in (1, 2, 3)  # as many of its forms as there was time for
+    assert totals == {"state": "ok", "instance": "here", "waiting": 0, "lost": 0, "failures": 0, "error": None}
+    metrics = set(caller.http.get("/metrics").text.splitlines())
+    for line in ("up 1.0", "waiting 0.0", "lost_total 0.0", "failures_total 0.0"):
+        assert f"sdpserver_records_{line}" in metrics

@@ -227,7 +227,11 @@ def test_a_quota_that_is_reached_is_a_failure_and_no_end(tmp_path: Path) -> None
 
 
 def wait_stats(writer: Writer, **wanted: object) -> None:
-    wait_until(lambda: wanted.items() <= writer.stats.items(), timeout_s=10, what=f"{wanted}, not {writer.stats}")
+    def reached() -> bool:
+        totals = writer.totals("here")
+        return all(getattr(totals, name) == value for name, value in wanted.items())
+
+    wait_until(reached, timeout_s=10, what=f"{wanted}, not {writer.totals('here')}")
 
 
 def test_what_waits_is_bounded_and_open_calls_go_first(postgresql: PostgreSql) -> None:
