@@ -37,7 +37,7 @@ _SECRET_ATTRIBUTES = ("crypto", "ice-pwd", "key-mgmt", "zrtp", "3ge2ae")
 _CRYPTO = re.compile(r"crypto\s*:\s*([0-9]{1,9}\s+(?:AES|AEAD|F8|ARIA|SEED|NULL)[A-Z0-9_]*)(?=\s)", re.IGNORECASE)
 _INLINE = re.compile(r"(inline\s*:)[^\r\n]*", re.IGNORECASE)
 _PASSWORDS = re.compile(
-    r"\b(response|cnonce|nonce|nextnonce|rspauth|password|passwd|pwd|secret|token|digits?|(?:proxy-)?authorization)"
+    r"\b(response|cnonce|nonce|nextnonce|rspauth|password|passwd|pwd|pin|secret|token|digits?|postd|(?:proxy-)?authorization)"
     r"(\s*=\s*|%3d)"
     r'("(?:[^"\\]|\\.)*"?|\'[^\']*\'?|[^\s,;&>"\']+)',
     re.IGNORECASE | re.DOTALL,

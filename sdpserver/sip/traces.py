@@ -92,7 +92,7 @@ class Traces:
                 pj.releaseTrace(sip_call)
 
     def read(self, call_id: str) -> CallTrace:
-        """What is kept of a call; it takes about 0.1 ms a message, and may be done on any thread."""
+        """What is kept of a call; it takes about 0.3 ms a message, and may be done on any thread."""
         sip_calls = tuple(self._sip_calls.get(call_id, ()))
         if not sip_calls:
             return CallTrace()

@@ -215,6 +215,16 @@ async def test_each_message_has_its_transport_and_addresses(asterisk: Asterisk, 
     await asyncio.to_thread(asterisk.wait_no_channels)
 
 
+async def test_addresses_of_ipv6_are_in_brackets() -> None:
+    async with await SipPeer.open("::1") as peer, running_caller(peer.host_port, sip={"bind": "::1"}) as caller:
+        _, events = await caller.call(media=local_audio(ip="::1"), trace_as=CALL)
+        peer.respond(await peer.receive("INVITE"), 486, "Busy Here")
+        await events.ended()
+        found = caller.endpoint.traces.read(CALL).messages
+    local = f"[::1]:{caller.endpoint.ports['udp']}"
+    assert {(message.local, message.remote) for message in found} == {(local, peer.host_port)}
+
+
 # -- bounds
 
 

@@ -53,6 +53,7 @@ REQUEST = "INVITE sip:600@10.0.0.1 SIP/2.0\r\n"
             "Refer-To: <sip:cem@pbx?Authorization=Digest%20response%3d%2275872%22>",
             f"Refer-To: <sip:cem@pbx?Authorization={BLANK}>",
         ),
+        ("To: <tel:+4930;postd=pp1234>", f"To: <tel:+4930;postd={BLANK}>"),
         ("Call-ID: 1:2@10.0.0.1", "Call-ID: 1:2@10.0.0.1"),
         ("Replaces: 1@pbx;to-tag=2;from-tag=3", "Replaces: 1@pbx;to-tag=2;from-tag=3"),
         ("Route: <sip:10.0.0.1:5060;lr>", "Route: <sip:10.0.0.1:5060;lr>"),
