@@ -7,6 +7,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -23,6 +24,8 @@ FIRST_NUMBER = 5000
 PASSWORD = "bench"
 EVENT_S = 5.0
 REGISTERING_AT_ONCE = 8
+CLICKED, CLICKS_PER_S = 20, 5.0
+"""Agents beside the others, for whom calls are ordered by POST /api/call/make, and how often."""
 
 
 class SignallingError(Exception):
@@ -88,14 +91,17 @@ async def agents_under_load(
 ) -> dict[str, Any]:
     """`rate_per_s` calls a second between `dns` agents, each rung, answered, hung up, beside `live` calls with audio.
 
-    Times are from a client's request to the event at the other one, in ms.
+    Times are from a client's request to the event at the other one, in ms; `click_ms` from the order of a call to its
+    first `incomingCall`, at the agent's own client.
     """
     rang_ms: list[float] = []
     answered_ms: list[float] = []
     ended_ms: list[float] = []
+    click_ms: list[float] = []
     errors: Counter[str] = Counter()
-    async with await Loadgen.start() as loadgen, Gateway(tables=_tables(dns)) as gateway:
-        agents = await _register(gateway, dns)
+    async with await Loadgen.start() as loadgen, Gateway(tables=_tables(dns + CLICKED)) as gateway:
+        registered = await _register(gateway, dns + CLICKED)
+        agents, clicked = registered[:dns], registered[dns:]
         calls = [await gateway.call(loadgen, group="live", profile=PROFILE, autostart=True) for _ in range(live)]
         idle = await loadgen.endpoint(group="idle")
         offer = webrtc_offer(idle)
@@ -124,10 +130,23 @@ async def agents_under_load(
             except (SignallingError, TimeoutError) as exc:
                 errors[f"{type(exc).__name__}: {str(exc)[:120]}"] += 1
 
-        await at_rate(rate_per_s, seconds, one)
+        async def click(number: int) -> None:
+            agent = clicked[number % CLICKED]
+            try:
+                rings = agent.expect("incomingCall", "echo")
+                reply = await gateway.http.post("/api/call/make", {"from": agent.number, "to": "echo"})
+                if reply.status != HTTPStatus.OK:
+                    raise SignallingError(f"/api/call/make: {reply.body}")
+                came_ns, incoming = await asyncio.wait_for(rings, EVENT_S)
+                click_ms.append((came_ns - reply.sent_ns) / 1e6)
+                await agent.request("reject", callId=incoming["callId"])
+            except (SignallingError, OSError, TimeoutError) as exc:
+                errors[f"{type(exc).__name__}: {str(exc)[:120]}"] += 1
+
+        await asyncio.gather(at_rate(rate_per_s, seconds, one), at_rate(CLICKS_PER_S, seconds, click))
         for call in calls:
             await gateway.hang_up(loadgen, call)
-        await asyncio.gather(*(agent.close() for agent in agents))
+        await asyncio.gather(*(agent.close() for agent in registered))
     return {
         "dns": dns,
         "live": live,
@@ -136,6 +155,7 @@ async def agents_under_load(
         "rang_ms": summary(rang_ms),
         "answered_ms": summary(answered_ms),
         "ended_ms": summary(ended_ms),
+        "click_ms": summary(click_ms),
         "events_ms": summary([*rang_ms, *answered_ms, *ended_ms]),
         "errors": dict(errors),
     }
