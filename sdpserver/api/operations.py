@@ -64,7 +64,7 @@ class Operation:
 class DestinationConvertor(Convertor[str]):
     """`{to}`: the rest of the path, since destinations have slashes, except `sessions/...`, which is none."""
 
-    regex = "(?!sessions(?:/|$)).+"
+    regex = r"(?!sessions(?:/|\Z))(?s:.)+"
 
     def convert(self, value: str) -> str:
         return value

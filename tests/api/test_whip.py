@@ -144,7 +144,9 @@ def test_an_offer_that_cannot_be_taken_whole_is_refused(server: ServerProcess, c
     assert server.sessions() == before
 
 
-@pytest.mark.parametrize(("to", "reason"), [("nowhere", "bad_destination"), ("x" * 300, "bad_destination")])
+@pytest.mark.parametrize(
+    ("to", "reason"), [("nowhere", "bad_destination"), ("x" * 300, "bad_destination"), ("a%0Ab", "bad_destination")]
+)
 def test_an_unknown_destination_is_refused(client: httpx.Client, to: str, reason: str) -> None:
     assert_error(client.post(f"/whip/{to}", content=make_offer_sdp(), headers=SDP), 400, reason)
 
