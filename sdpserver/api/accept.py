@@ -17,26 +17,22 @@ def choose(accept: str | None, offered: Sequence[str]) -> str:
     """
     if not accept or not accept.strip():
         return offered[0]
-    ranges = [_parse(part) for part in accept.split(",")]
-    best = max(offered, key=lambda media_type: _quality(media_type, ranges))
-    if _quality(best, ranges) <= 0:
+    wanted = {media_type: quality(accept, media_type) for media_type in offered}
+    best = max(offered, key=lambda media_type: wanted[media_type])
+    if wanted[best] <= 0:
         raise NotAcceptable(f"there is {' and '.join(offered)} here", reason="not_acceptable")
     return best
 
 
+def quality(accept: str, media_type: str) -> float:
+    """How much a media type is wanted, from 0 to 1; the most specific range counts."""
+    ranges = dict(_parse(part) for part in reversed(accept.split(",")))
+    wider = (media_type, f"{media_type.partition('/')[0]}/*", "*/*")
+    return next((ranges[name] for name in wider if name in ranges), 0.0)
+
+
 def _parse(text: str) -> tuple[str, float]:
     media_range, *parameters = text.split(";")
-    quality = 1.0
-    for parameter in parameters:
-        if match := _QUALITY.fullmatch(parameter.strip()):
-            quality = float(match[1])
-    return media_range.strip().lower(), quality
-
-
-def _quality(media_type: str, ranges: Sequence[tuple[str, float]]) -> float:
-    """By the most specific range that names it."""
-    for name in (media_type, f"{media_type.partition('/')[0]}/*", "*/*"):
-        for media_range, quality in ranges:
-            if media_range == name:
-                return quality
-    return 0.0
+    matches = (_QUALITY.fullmatch(parameter.strip()) for parameter in parameters)
+    found = next((float(match[1]) for match in matches if match), 1.0)
+    return media_range.strip().lower(), found

@@ -6,7 +6,6 @@ or `admin`.
 
 from __future__ import annotations
 
-import typing
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from sdpserver.errors import BadRequest, NotFound
-from sdpserver.models.base import CallId, DnNumber
+from sdpserver.models.base import CallId
 from sdpserver.models.records import CallRecordList, CallResult, Direction
 from sdpserver.records import CallRecords, RecordQuery, formats
 from sdpserver.records.query import Cursor, Scope, TimeColumn
@@ -26,31 +25,33 @@ from sdpserver.records.query import Cursor, Scope, TimeColumn
 from .accept import choose
 from .credentials import Principal
 from .operations import Content, Operation, Parameter
+from .paging import DEFAULT_LIMIT, MAX_LIMIT
+from .query import read_query
 from .requests import principal_of
 
 JSON, CSV = "application/json", "text/csv"
-DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 CSV_PAGE = 500
-MAX_NUMBER = 256
 _ALL = ("supervise", "admin")
 _HEADERS = {"vary": "accept", "cache-control": "no-store"}
+# A database takes no NUL.
+_Text64 = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]+$")]
+_Number = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f]+$")]
+_Time = Annotated[str, Meta(min_length=1, max_length=64, extra_json_schema={"format": "date-time"})]
 
 PARAMETERS = (
-    Parameter(name="since", type=datetime, description="Calls from this time on; ISO 8601, without a zone UTC."),
-    Parameter(name="until", type=datetime, description="Calls before this time."),
+    Parameter(name="since", type=_Time, description="Calls from this time on; ISO 8601, without a zone UTC."),
+    Parameter(name="until", type=_Time, description="Calls before this time."),
     Parameter(
         name="by",
         type=TimeColumn,
         description="Which time counts, also for the order: when a call began (the default) or ended. "
         "A job that fetches what is new goes by `ended`, so that it misses no long call.",
     ),
-    Parameter(name="dn", type=DnNumber, description="Calls of this DN."),
+    Parameter(name="dn", type=_Text64, description="Calls of this DN."),
     Parameter(
-        name="number",
-        type=Annotated[str, Meta(min_length=1, max_length=MAX_NUMBER)],
-        description="Who called or was called; with * at the end, all that begin so.",
+        name="number", type=_Number, description="Who called or was called; with * at the end, all that begin so."
     ),
-    Parameter(name="result", type=list[CallResult], description="Any of these; also separated by commas."),
+    Parameter(name="result", type=list[CallResult], description="Any of these, separated by commas."),
     Parameter(name="direction", type=Direction, description="Of the call, seen from its client."),
     Parameter(name="call_id", type=CallId, description="One call."),
     Parameter(
@@ -58,7 +59,11 @@ PARAMETERS = (
         type=Annotated[int, Meta(ge=1, le=MAX_LIMIT)],
         description=f"At most so many; by default {DEFAULT_LIMIT} as JSON, and all as CSV.",
     ),
-    Parameter(name="cursor", type=str, description="`next_cursor` of the page before; the filters stay the same."),
+    Parameter(
+        name="cursor",
+        type=Annotated[str, Meta(max_length=512)],
+        description="`next_cursor` of the page before; the filters stay the same.",
+    ),
 )
 
 
@@ -127,63 +132,34 @@ async def _csv_page(records: CallRecords, query: RecordQuery, limit: int | None)
 
 
 def _query(request: Request, scope: Scope) -> tuple[RecordQuery, int | None]:
-    """
+    """And the limit, if there is one.
+
     :raises BadRequest: `unknown_field`, `invalid_field`, `invalid_cursor`.
     """
-    given: dict[str, list[str]] = {}
-    for name, value in request.query_params.multi_items():
-        given.setdefault(name, []).append(value)
-    known = {parameter.name for parameter in PARAMETERS}
-    for name, values in given.items():
-        if name not in known:
-            raise BadRequest(f"{name[:80]} is not known here", reason="unknown_field")
-        if len(values) > 1 and name != "result":
-            raise _wrong(name, "once at most")
-    one = {name: values[0] for name, values in given.items()}
-    by: TimeColumn = "created" if _word(one, "by", ("created", "ended")) in (None, "created") else "ended"
-    after = Cursor.decode(one["cursor"]) if "cursor" in one else None
+    given = read_query(request, PARAMETERS)
+    by: TimeColumn = given.get("by", "created")
+    after = Cursor.decode(given["cursor"]) if "cursor" in given else None
     if after is not None and after.by != by:
         raise BadRequest("cursor is of another order; keep by as it was", reason="invalid_cursor")
-    since, until = _time(one, "since"), _time(one, "until")
+    since, until = _time(given, "since"), _time(given, "until")
     if since is not None and until is not None and since >= until:
-        raise _wrong("until", "later than since")
-    results = [word for text in given.get("result", ()) for word in text.split(",")]
-    for word in results:
-        _word({"result": word}, "result", typing.get_args(CallResult))
+        raise BadRequest("until must be later than since", reason="invalid_field")
     query = RecordQuery(
         scope=scope,
         by=by,
         since=since,
         until=until,
-        dn=_text(one, "dn", 64),
-        number=_text(one, "number", MAX_NUMBER),
-        results=tuple(dict.fromkeys(results)),
-        direction=_word(one, "direction", typing.get_args(Direction)),
-        call_id=_text(one, "call_id", 128),
+        dn=given.get("dn"),
+        number=given.get("number"),
+        results=tuple(dict.fromkeys(given.get("result", ()))),
+        direction=given.get("direction"),
+        call_id=given.get("call_id"),
         after=after,
     )
-    return query, _limit(one)
+    return query, given.get("limit")
 
 
-def _wrong(name: str, form: str) -> BadRequest:
-    return BadRequest(f"{name} must be {form}", reason="invalid_field")
-
-
-def _text(given: Mapping[str, str], name: str, longest: int) -> str | None:
-    text = given.get(name)
-    if text is not None and (not 0 < len(text) <= longest or not text.isprintable()):
-        raise _wrong(name, f"1 to {longest} printable characters")
-    return text
-
-
-def _word(given: Mapping[str, str], name: str, words: tuple[str, ...]) -> str | None:
-    text = given.get(name)
-    if text is not None and text not in words:
-        raise _wrong(name, f"one of {', '.join(words)}")
-    return text
-
-
-def _time(given: Mapping[str, str], name: str) -> datetime | None:
+def _time(given: Mapping[str, Any], name: str) -> datetime | None:
     text = given.get(name)
     if text is None:
         return None
@@ -192,16 +168,7 @@ def _time(given: Mapping[str, str], name: str) -> datetime | None:
         time = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError) as exc:
-        raise _wrong(name, "a time such as 2026-01-31T12:00:00Z") from exc
-
-
-def _limit(given: Mapping[str, str]) -> int | None:
-    text = given.get("limit")
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdecimal() and len(text) < 6 and 1 <= int(text) <= MAX_LIMIT):
-        raise _wrong("limit", f"a whole number from 1 to {MAX_LIMIT}")
-    return int(text)
+        raise BadRequest(f"{name} must be a time such as 2026-01-31T12:00:00Z", reason="invalid_field") from exc
 
 
 OPERATIONS = (

@@ -14,6 +14,7 @@ from sdpserver.sip import CallTrace
 from sdpserver.sip.ladder import ladder, text
 from sdpserver.timestamps import utc_text
 
+from .accept import quality
 from .dn_routes import find_any_call
 from .operations import Content, Operation, Parameter
 from .requests import principal_of, sessions_of
@@ -47,21 +48,7 @@ def _format(request: Request) -> TraceFormat:
     if asked is not None:
         raise BadRequest("format is none of json, text, ladder", reason="invalid_field")
     accept = request.headers.get("accept", "")
-    return "text" if _quality(accept, "text/plain") > _quality(accept, "application/json") else "json"
-
-
-def _quality(accept: str, media_type: str) -> float:
-    """How much a media type is wanted (RFC 9110 section 12.5.1); the closest range counts."""
-    ranges = {}
-    for entry in accept.lower().split(","):
-        name, *parameters = (part.strip() for part in entry.split(";"))
-        quality = next((parameter[2:] for parameter in parameters if parameter.startswith("q=")), "1")
-        try:
-            ranges[name] = float(quality)
-        except ValueError:
-            ranges[name] = 0.0
-    wider = (media_type, media_type.partition("/")[0] + "/*", "*/*")
-    return next((ranges[name] for name in wider if name in ranges), 0.0)
+    return "text" if quality(accept, "text/plain") > quality(accept, "application/json") else "json"
 
 
 def _response(found: CallTrace, call_id: str, format_: TraceFormat) -> Response:
