@@ -133,3 +133,14 @@ def test_a_listener_that_leaves_does_not_make_another_miss_the_event() -> None:
     log.listen(lambda event: heard.append("stays"))
     log.emit("closed")
     assert heard == ["leaves", "stays"]
+
+
+def test_when_a_step_was_last_reached_is_known_too() -> None:
+    clock = Clock()
+    log = EventLog(clock=clock)
+    log.emit("dtls")
+    log.mark("far_end")
+    clock.now += 2
+    log.emit("dtls")
+    assert log.timeline == {"dtls": 0.0, "far_end": 0.0}
+    assert log.latest == {"far_end": 0.0, "dtls": 2000.0}
