@@ -57,6 +57,16 @@ def _key(request: Request) -> DesktopKey:
     return principal_of(request, SCOPE).name, client_address(request)
 
 
+def _dn(request: Request, key: DesktopKey, message: DesktopRequest | DesktopMakeCallRequest) -> Dn:
+    """The one that an order is for.
+
+    :raises ClientError: as `Desktops.dn`; BadRequest: it is named twice.
+    """
+    if message.dn is not None and message.users is not None:
+        raise BadRequest("dn and users are both there; only one may be", reason="invalid_field")
+    return _desktops(request).dn(key, message.users[0] if message.users else message.dn)
+
+
 # What an order may be refused for by how things are; a bug, or the caller's bad request, is none of these.
 _REFUSALS = (ClientError, PeerError, Unavailable)
 
@@ -101,7 +111,7 @@ async def make_call(request: Request) -> Response:
         raise BadRequest("destination or to must be there, and only one of them", reason="missing_field")
     agents = cast(Agents, request.app.state.agents)
     try:
-        dn = _desktops(request).dn(key, message.dn)
+        dn = _dn(request, key, message)
         call = agents.make_call(dn.number, message.destination or message.to or "", auto_answer=True)
     except _REFUSALS as exc:
         return _result("MakeCall", refusal=exc)
@@ -137,7 +147,7 @@ async def _order(request: Request, name: str, act: Act) -> Response:
 
 def _carry_out(request: Request, key: DesktopKey, message: DesktopRequest, name: str, act: Act) -> Response:
     try:
-        return _result(name, act(_desktops(request).dn(key, message.dn), message.callId))
+        return _result(name, act(_dn(request, key, message), message.callId))
     except _REFUSALS as exc:
         return _result(name, refusal=exc)
 

@@ -10,6 +10,7 @@ from .base import CallId, DnNumber, Request, Response
 
 MAX_USERS = 16
 Users = Annotated[list[DnNumber], Meta(min_length=1, max_length=MAX_USERS)]
+OneUser = Annotated[list[DnNumber], Meta(min_length=1, max_length=1)]
 Addresses = Annotated[list[Annotated[str, Meta(max_length=256)]], Meta(max_length=MAX_USERS)]
 Destination = Annotated[str, Meta(min_length=1, max_length=256)]
 
@@ -30,10 +31,11 @@ class UnregisterDnRequest(Request):
 
 
 class DesktopRequest(Request):
-    """POST /HangUp, /AnswerCall, /Retrieve. `dn`: left out, the one that this desktop has signed on to; `callId`:
-    left out, the call that is meant by the order."""
+    """POST /HangUp, /AnswerCall, /Retrieve. `dn`, or as in /RegisterDn `users`: left out, the one that this desktop has
+    signed on to; `callId`: left out, the call that is meant by the order."""
 
     dn: DnNumber | None = None
+    users: OneUser | None = None
     callId: CallId | None = None
 
 
@@ -43,6 +45,7 @@ class DesktopMakeCallRequest(Request):
     destination: Destination | None = None
     to: Destination | None = None
     dn: DnNumber | None = None
+    users: OneUser | None = None
 
 
 class DesktopHoldRequest(DesktopRequest):

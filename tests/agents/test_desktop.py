@@ -84,6 +84,8 @@ async def test_of_several_dns_an_order_has_to_name_one(server: ServerProcess, de
             await order(desktop, "RegisterDn", users=["7001", "7002"])
             assert refused("HangUp", "several_dns", await order(desktop, "HangUp"))
             assert refused("HangUp", "no_call", await order(desktop, "HangUp", dn="7002"))
+            assert refused("HangUp", "no_call", await order(desktop, "HangUp", users=["7002"]))
+            assert refused("HangUp", "invalid_field", await order(desktop, "HangUp", users=["7002"], dn="7002"))
         # The other one's page is gone, so this one is meant.
         assert refused("HangUp", "no_call", await order(desktop, "HangUp"))
 
@@ -214,6 +216,7 @@ async def test_a_page_that_leaves_while_signed_off_is_not_signed_on_again(
         ("HangUp", b"[]", "invalid_field"),
         ("HangUp", b"{", "invalid_json"),
         ("AnswerCall", b'{"callId": "a b"}', "invalid_field"),
+        ("AnswerCall", b'{"users": ["7001", "7002"]}', "invalid_field"),
         ("Hold", b'{"hold": 1}', "invalid_field"),
     ],
 )

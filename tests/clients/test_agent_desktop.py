@@ -165,3 +165,30 @@ async def test_a_page_that_was_signed_off_rings_again_once_signed_on(ann: Ann, b
     await calling.client.wait_tone(MICROPHONE_HZ)
     await calling.hang_up()
     await ann.until("call.ended")
+
+
+async def test_a_wall_board_in_the_browser_is_told_by_an_event_source(ann: Ann, bob: Agent) -> None:
+    """Also across a lost connection, after which it has what it missed."""
+    await ann.do(
+        "window.told = []; window.board = new EventSource('/api/events?snapshot=1&types=callBegan,callEnded&dn=5002');"
+        "board.onmessage = ({data, lastEventId}) => told.push({...JSON.parse(data), lastEventId: Number(lastEventId)})"
+    )
+    await ann.until("told.length === 1")
+    assert await ann.do("return [told[0].type, told[0].data.dns.map(({dn}) => dn)]") == ["snapshot", ["5002"]]
+    first = await bob.call("echo")
+    await ann.until("told.length === 2")
+    assert await ann.do("return [told[1].type, told[1].data.callId]") == ["callBegan", first.call_id]
+    await ann.do("board.close()")
+    await first.hang_up()
+    # As the browser would by itself, but for the header, which a page cannot set.
+    await ann.do(
+        "window.board = new EventSource('/api/events?types=callBegan,callEnded&dn=5002&last_event_id=' + told[1].id);"
+        "board.onmessage = ({data}) => told.push(JSON.parse(data))"
+    )
+    await ann.until("told.length === 3")
+    assert await ann.do("return [told[2].type, told[2].data.callId, told.every(it => it.id > 0)]") == [
+        "callEnded",
+        first.call_id,
+        True,
+    ]
+    await ann.do("board.close()")
