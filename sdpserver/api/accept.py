@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sdpserver.errors import NotAcceptable
 
-_QUALITY = re.compile(r"q\s*=\s*([01](?:\.[0-9]{0,3})?)", re.IGNORECASE)
+_QUALITY = re.compile(r"q\s*=\s*(?:([01](?:\.[0-9]{0,3})?)|.*)", re.IGNORECASE | re.DOTALL)
 
 
 def choose(accept: str | None, offered: Sequence[str]) -> str:
@@ -34,5 +34,5 @@ def quality(accept: str, media_type: str) -> float:
 def _parse(text: str) -> tuple[str, float]:
     media_range, *parameters = text.split(";")
     matches = (_QUALITY.fullmatch(parameter.strip()) for parameter in parameters)
-    found = next((float(match[1]) for match in matches if match), 1.0)
+    found = next((float(match[1] or 0) for match in matches if match), 1.0)  # what is no number is not wanted
     return media_range.strip().lower(), found
