@@ -250,7 +250,7 @@ def _sip(config: Config) -> Iterator[Finding]:
         yield from _file(("sip", "tls_ca"), sip.tls_ca)
     for key, (least, most) in _TRACE_LIMITS.items():
         if not least <= getattr(sip, key) <= most:
-            yield ("sip", key), f"must be from {least} to {most}"
+            yield ("sip", key), f"must be from {least} to {most}, not {getattr(sip, key)}"
 
 
 def _trunks(config: Config) -> Iterator[Finding]:

@@ -125,6 +125,9 @@ CASES: list[tuple[str, str]] = [
         '[sip]\ntransports = ["tls"]',
         'line 1: [sip] tls_ca: is missing; "tls" verifies its peers by the certificates in that file',
     ),
+    ("[sip]\ntrace_messages = 31", "line 2: [sip] trace_messages: must be from 32 to 10000, not 31"),
+    ("[sip]\ntrace_kb = 63", "line 2: [sip] trace_kb: must be from 64 to 16384, not 63"),
+    ("[sip]\ntrace_mb = 0", "line 2: [sip] trace_mb: must be from 1 to 4096, not 0"),
     ('[[trunks]]\nname = "a"', 'line 1: [[trunks]] 1: server is missing; it must be a string, "..."'),
     (
         '[[trunks]]\nname = "a"\nserver = "a b"',
