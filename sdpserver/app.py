@@ -37,7 +37,7 @@ EXIT_S = 4.7
 STOP_SESSIONS_S = 3.3
 STOP_REQUESTS_S = 0.4
 STOP_SIP_S = 1.0
-STOP_RECORDS_S = 0.8
+STOP_RECORDS_S = 0.6
 
 
 class StartError(Exception):

@@ -187,16 +187,16 @@ class Auth(Section, frozen=True):
 
 class Records(Section, frozen=True):
     """`url`: empty for no call records. `instance`: the server's name in them, by default of its host and HTTP port.
-    `keep_days` 0: for ever.
+    `keep_days` 0: for ever. `spill_dir`: for the file of what cannot be written before the server has to end.
     """
 
     url: str = "sqlite:///sdpserver.db"
     instance: str = ""
     keep_days: int = 0
+    spill_dir: str = "."
 
     def __repr__(self) -> str:
-        url = without_password(self.url)
-        return f"Records(url={url!r}, instance={self.instance!r}, keep_days={self.keep_days!r})"
+        return super().__repr__().replace(repr(self.url), repr(without_password(self.url)))
 
 
 class Session(Section, frozen=True):

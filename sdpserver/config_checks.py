@@ -406,6 +406,8 @@ def _records(config: Config) -> Iterator[Finding]:
         yield ("records", "url"), why
     if records.instance and not _NAME.fullmatch(records.instance):
         yield ("records", "instance"), f'must be empty or 1 to 64 of A-Z a-z 0-9 _ . -, not "{records.instance}"'
+    if not Path(records.spill_dir).is_dir():
+        yield ("records", "spill_dir"), f'there is no folder "{records.spill_dir}"'
     if not 0 <= records.keep_days <= MAX_KEEP_DAYS:
         yield ("records", "keep_days"), f"must be from 0 (for ever) to {MAX_KEEP_DAYS}, not {records.keep_days}"
 

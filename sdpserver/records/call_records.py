@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import socket
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 import structlog
@@ -17,10 +19,11 @@ from sdpserver.models.base import RecordsState
 from sdpserver.models.records import RecordTotals
 from sdpserver.session import Session
 
-from .database import READERS, Database
+from .database import Database
 from .failures import DatabaseFailed, RecordsUnavailable
 from .following import FollowedCall
 from .query import RecordQuery
+from .spill import Spill
 from .writer import Writer
 
 log = structlog.get_logger(__name__)
@@ -43,8 +46,8 @@ class CallRecords:
         self._run_id = secrets.token_hex(8)
         self._max_duration_s = config.session.max_duration_s
         self._database = Database(records.url, instance=self.instance, run_id=self._run_id)
-        self._writer = Writer(self._database, keep_days=records.keep_days)
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="call records reader")
+        spill = Spill(Path(records.spill_dir), self.instance)
+        self._writer = Writer(self._database, spill, keep_days=records.keep_days)
         self._reading = 0
         self._calls: dict[str, FollowedCall] = {}
 
@@ -55,7 +58,6 @@ class CallRecords:
     async def stop(self, within_s: float) -> None:
         """Write what waits, within this time."""
         await asyncio.to_thread(self._writer.stop, within_s)
-        self._readers.shutdown(wait=False, cancel_futures=True)
 
     # -- following
 
@@ -82,13 +84,12 @@ class CallRecords:
         """
         if self._reading >= MAX_READING:
             raise RecordsUnavailable("too many ask for call records at once", retry_after_s=RETRY_AFTER_S)
-        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._reading += 1
-        future = loop.run_in_executor(self._readers, self._read, query, limit, form)
-        future.add_done_callback(self._has_read)  # also of one that nobody waits for any more
+        threading.Thread(target=self._read, args=(future, query, limit, form), name="call records", daemon=True).start()
         try:
             async with asyncio.timeout(READ_S):
-                return await asyncio.shield(future)
+                return await future
         except TimeoutError as exc:
             text = "the database of call records does not answer in time"
             raise RecordsUnavailable(text, retry_after_s=RETRY_AFTER_S) from exc
@@ -96,13 +97,26 @@ class CallRecords:
             log.warning("call records cannot be read", error=str(exc))
             raise RecordsUnavailable("call records cannot be read now", retry_after_s=RETRY_AFTER_S) from exc
 
-    def _read(self, query: RecordQuery, limit: int, form: Callable[[Sequence[RowMapping]], T]) -> T:
-        return form(self._database.read(query.select(limit)))
+    def _read(
+        self, future: asyncio.Future[T], query: RecordQuery, limit: int, form: Callable[[Sequence[RowMapping]], T]
+    ) -> None:
+        """On a thread of its own. No executor's: a database that hangs would hold up the end of the process."""
+        outcome: T | Exception
+        try:
+            outcome = form(self._database.read(query.select(limit)))
+        except Exception as exc:  # it is the reader's
+            outcome = exc
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            future.get_loop().call_soon_threadsafe(self._has_read, future, outcome)
 
-    def _has_read(self, future: asyncio.Future[T]) -> None:
+    def _has_read(self, future: asyncio.Future[T], outcome: T | Exception) -> None:
         self._reading -= 1
-        if not future.cancelled():
-            future.exception()  # its waiter has it, or has given up
+        if future.done():
+            return  # its reader has given up
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
 
     @property
     def state(self) -> RecordsState:

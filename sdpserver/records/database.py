@@ -65,11 +65,13 @@ class Database:
         self._told_of_lock = False
         if self._url.get_backend_name() == "sqlite":
             self._writer = self._sqlite("BEGIN IMMEDIATE", poolclass=NullPool)
-            self._reader = self._sqlite("BEGIN", pool_size=READERS, max_overflow=0)
+            self._reader = self._sqlite("BEGIN", pool_size=READERS, max_overflow=0, pool_timeout=STATEMENT_S)
             insert: Any = sqlite.insert
         else:
             self._writer = self._postgresql(poolclass=NullPool)
-            self._reader = self._postgresql(pool_size=READERS, max_overflow=0, pool_pre_ping=True)
+            self._reader = self._postgresql(
+                pool_size=READERS, max_overflow=0, pool_timeout=STATEMENT_S, pool_pre_ping=True
+            )
             insert = postgresql.insert
         written = insert(call_records)
         self._upsert = written.on_conflict_do_update(

@@ -3,6 +3,9 @@
 What waits is the newest form of each call's record, so a call that begins and ends while the database is gone is one
 row. It is bounded: first the records of calls that are still open are let go, since their end will be written with all
 that they had; then those of calls that end are lost, counted, and logged with what a bill needs.
+
+At the end of the process what waits goes to a file if the database does not take it, and from there to the database at
+the next start.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from sdpserver.models.records import RecordTotals
 from .database import Database
 from .failures import DatabaseFailed, RecordsRefused
 from .record import CallRecord
+from .spill import Spill
 
 log = structlog.get_logger(__name__)
 
@@ -45,12 +49,15 @@ class Writer:
     def __init__(
         self,
         database: Database,
+        spill: Spill,
         *,
         keep_days: int = 0,
         max_waiting: int = MAX_WAITING,
         max_waiting_octets: int = MAX_WAITING_OCTETS,
     ) -> None:
         self._database = database
+        self._spill = spill
+        self._has_read_spill = False
         self._keep_days = keep_days
         self._max_waiting = max_waiting
         self._max_octets = max_waiting_octets
@@ -111,16 +118,23 @@ class Writer:
             self._octets -= record.octets
 
     def stop(self, within_s: float) -> None:
-        """Write what waits, within this time, and end. Waits for it. What could not be written is logged."""
+        """Write what waits, within this time, and end. Waits for it. What could not be written goes to the spill."""
         with self._changed:
             self._stop_at = time.monotonic() + within_s
             self._changed.notify()
         self._thread.join(within_s + LAST_RETRY_S)
         with self._changed:
             left = [record for record in (*self._writing, *self._ended.values()) if record.result is not None]
+        if not left:
+            return
+        try:
+            self._spill.keep(left)
+        except OSError as exc:
             self._lost += len(left)
-        for record in left:
-            _log_lost(record, self._error or "the database did not answer before the server had to end")
+            for record in left:
+                _log_lost(record, f"neither the database takes it ({self._error}) nor {self._spill.file} ({exc})")
+        else:
+            log.warning("records wait for the next start", file=str(self._spill.file), records=len(left))
 
     @property
     def state(self) -> RecordsState:
@@ -185,6 +199,8 @@ class Writer:
 
     def _step(self) -> None:
         self._database.connect()
+        if not self._has_read_spill:
+            self._write_spilt()
         batch = self._take()
         if batch:
             try:
@@ -201,6 +217,16 @@ class Writer:
             self._purge()
             self._alive_at = time.monotonic() + ALIVE_S
         self._succeeded()
+
+    def _write_spilt(self) -> None:
+        """What the last run could not write, from which this one's cannot differ: its calls have ended."""
+        spilt = self._spill.read()
+        for first in range(0, len(spilt), MAX_BATCH):
+            self._write(spilt[first : first + MAX_BATCH])
+        self._spill.clear()
+        self._has_read_spill = True
+        if spilt:
+            log.info("records of the last run are written", records=len(spilt))
 
     def _is_stopping(self) -> bool:
         return self._stop_at is not None

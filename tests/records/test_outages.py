@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from peers.postgresql import PASSWORD, PostgreSql
 from peers.server import ServerProcess
@@ -20,6 +21,7 @@ from peers.waiting import wait_until
 
 from sdpserver.records.database import Database
 from sdpserver.records.failures import DatabaseFailed
+from sdpserver.records.spill import Spill
 from sdpserver.records.writer import Writer
 
 from .caller import Caller, make_record, rows_of
@@ -118,16 +120,25 @@ def test_a_server_starts_and_takes_calls_without_its_database(postgresql: Postgr
 def test_a_database_that_hangs_holds_up_neither_calls_nor_the_exit(postgresql: PostgreSql, start: Start) -> None:
     url = postgresql.create_database()
     server, caller = start(url)
-    make_calls(caller, 3)
+    wait_written(url, make_calls(caller, 3), 5)
     postgresql.freeze()
     try:
         call_ids = make_calls(caller, 30)
+        with pytest.raises(httpx.ReadTimeout):
+            caller.http.get("/api/cdr", timeout=0.5)  # and it waits on
         took_s = server.terminate()  # judged: within 4.5 s, by itself
         assert took_s < 4.5
     finally:
         postgresql.thaw()
-    lost = [line for line in server.log.splitlines() if "call record lost" in line]
-    assert all(any(call_id in line for line in lost) for call_id in call_ids)
+    assert "call record lost" not in server.log
+    (spilt,) = server.folder.glob("*.unwritten-records.jsonl")
+    assert {json.loads(line)["call_id"] for line in spilt.read_text().splitlines()} == set(call_ids)
+    with spilt.open("a") as file:
+        file.write('{"call_id": "half a li')  # as if it had been killed at it
+    server.start()
+    wait_until(lambda: len(rows_of(url)) == 33, timeout_s=10, what="the records of the last run")
+    wait_until(lambda: not spilt.exists(), timeout_s=5, what="the file to be gone")
+    assert {row["result"] for row in rows_of(url)} == {"answered"}
 
 
 def test_a_file_that_somebody_else_locks_is_written_to_once_he_does_not(tmp_path: Path, start: Start) -> None:
@@ -234,10 +245,10 @@ def wait_stats(writer: Writer, **wanted: object) -> None:
     wait_until(reached, timeout_s=10, what=f"{wanted}, not {writer.totals('here')}")
 
 
-def test_what_waits_is_bounded_and_open_calls_go_first(postgresql: PostgreSql) -> None:
+def test_what_waits_is_bounded_and_open_calls_go_first(postgresql: PostgreSql, tmp_path: Path) -> None:
     url = postgresql.create_database()
     postgresql.stop()
-    writer = Writer(Database(url, instance="here", run_id="run"), max_waiting=10)
+    writer = Writer(Database(url, instance="here", run_id="run"), Spill(tmp_path, "here"), max_waiting=10)
     writer.start()
     opened = {"result": None, "ended_at": None, "duration_s": None, "talk_s": None, "reason": None}
     for number in range(20):
@@ -253,8 +264,8 @@ def test_what_waits_is_bounded_and_open_calls_go_first(postgresql: PostgreSql) -
     assert all(row["result"] == "answered" for row in rows_of(url))
 
 
-def test_a_record_that_no_database_takes_does_not_keep_the_others_back(database_url: str) -> None:
-    writer = Writer(Database(database_url, instance="here", run_id="run"))
+def test_a_record_that_no_database_takes_does_not_keep_the_others_back(database_url: str, tmp_path: Path) -> None:
+    writer = Writer(Database(database_url, instance="here", run_id="run"), Spill(tmp_path, "here"))
     writer.start()
     for number in range(10):
         writer.submit(make_record(number, **({"sip_status": 2**70} if number == 5 else {})))
@@ -263,9 +274,9 @@ def test_a_record_that_no_database_takes_does_not_keep_the_others_back(database_
     assert [int(row["call_id"], 16) for row in rows_of(database_url)] == [0, 1, 2, 3, 4, 6, 7, 8, 9]
 
 
-def test_submitting_does_not_wait_for_a_writer_that_does(postgresql: PostgreSql) -> None:
+def test_submitting_does_not_wait_for_a_writer_that_does(postgresql: PostgreSql, tmp_path: Path) -> None:
     url = postgresql.create_database()
-    writer = Writer(Database(url, instance="here", run_id="run"))
+    writer = Writer(Database(url, instance="here", run_id="run"), Spill(tmp_path, "here"))
     writer.start()
     wait_stats(writer, state="ok")
     postgresql.freeze()
@@ -282,6 +293,23 @@ def test_submitting_does_not_wait_for_a_writer_that_does(postgresql: PostgreSql)
     wait_stats(writer, waiting=0, lost=0)
     writer.stop(2.0)
     assert len(rows_of(url)) == 1000
+
+
+def test_records_that_neither_database_nor_file_takes_are_lost_and_logged(
+    postgresql: PostgreSql, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    url = postgresql.create_database()
+    postgresql.stop()
+    spill = Spill(tmp_path / "no such folder", "here")
+    writer = Writer(Database(url, instance="here", run_id="run"), spill)
+    writer.start()
+    writer.submit(make_record(7))
+    writer.stop(0.5)
+    assert writer.totals("here").lost == 1
+    told = capfd.readouterr().out
+    assert "call record lost" in told
+    assert f"{7:016x}" in told
+    assert PASSWORD not in told
 
 
 def test_a_server_killed_in_a_storm_of_calls_doubles_none(database_url: str, start: Start) -> None:
