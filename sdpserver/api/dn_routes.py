@@ -90,9 +90,7 @@ async def list_dns(request: Request) -> Response:
         if query.get("status", dn.status) == dn.status and (numbers is None or dn.number in numbers)
     ]
     listed = page(found, lambda dn: (dn.number,), query)
-    return json_response(
-        DnList(dns=[dn.describe() for dn in listed.items], total=listed.total, next_cursor=listed.next_cursor)
-    )
+    return json_response(DnList(dns=[dn.describe() for dn in listed.items], **listed.members(query)))
 
 
 async def describe_dn(request: Request) -> Response:
@@ -126,7 +124,7 @@ def _list_calls(calls: Iterable[Session], query: Mapping[str, Any]) -> Response:
     ]
     listed = page(found, age, query)
     calls_now = [call.describe_call() for call in listed.items]
-    return json_response(CallList(calls=calls_now, total=listed.total, next_cursor=listed.next_cursor))
+    return json_response(CallList(calls=calls_now, **listed.members(query)))
 
 
 async def describe_call(request: Request) -> Response:

@@ -10,7 +10,7 @@ import base64
 import binascii
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypedDict, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -37,6 +37,13 @@ PARAMETERS = (
 )
 
 
+class PageMembers(TypedDict, total=False):
+    """Of `PageResponse`."""
+
+    total: int
+    next_cursor: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page(Generic[T]):
     """`total`: of what the filters let through, on all pages, now; `next_cursor`: None on the last one."""
@@ -44,6 +51,10 @@ class Page(Generic[T]):
     items: list[T]
     total: int
     next_cursor: str | None
+
+    def members(self, query: Mapping[str, Any]) -> PageMembers:
+        """What an answer has beside the items: nothing if nothing was asked for, as clients of whole lists know it."""
+        return {"total": self.total, "next_cursor": self.next_cursor} if query else {}
 
 
 def page(items: Iterable[T], key: Callable[[T], Key], query: Mapping[str, Any]) -> Page[T]:

@@ -97,11 +97,7 @@ async def list_sessions(request: Request) -> Response:
     ]
     listed = page(found, age, query)
     return json_response(
-        SessionList(
-            sessions=[session.describe() for session in listed.items],
-            total=listed.total,
-            next_cursor=listed.next_cursor,
-        )
+        SessionList(sessions=[session.describe() for session in listed.items], **listed.members(query))
     )
 
 

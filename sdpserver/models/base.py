@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 # Python's $ also matches before a line feed at the end; other dialects' does not, and takes the lookahead too.
 SessionId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~-]{1,128}$(?!\n)", min_length=1, max_length=128)]
@@ -27,10 +27,10 @@ class Response(msgspec.Struct, kw_only=True):
 
 
 class PageResponse(Response, kw_only=True):
-    """A list, or a page of it. `total`: of all pages; `next_cursor`: null on the last one."""
+    """A list, or, for a request with parameters, a page. `total`: of all pages; `next_cursor`: null on the last."""
 
-    total: int
-    next_cursor: str | None = None
+    total: int | UnsetType = UNSET
+    next_cursor: str | UnsetType | None = UNSET
 
 
 class ErrorResponse(Response, omit_defaults=True):

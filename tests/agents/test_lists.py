@@ -29,11 +29,8 @@ async def listed(http: httpx.AsyncClient, path: str, **query: Any) -> dict[str, 
 
 async def test_dns_come_in_pages_by_number(server: ServerProcess, http: httpx.AsyncClient) -> None:
     whole = await listed(http, "/api/dn/list")
-    assert ([dn["dn"] for dn in whole["dns"]], whole["total"], whole["next_cursor"]) == (
-        ["7001", "7002", "7003"],
-        3,
-        None,
-    )
+    assert [dn["dn"] for dn in whole["dns"]] == ["7001", "7002", "7003"]
+    assert whole.keys() == {"dns"}  # as clients of whole lists know it
     first = await listed(http, "/api/dn/list", limit=2)
     assert ([dn["dn"] for dn in first["dns"]], first["total"]) == (["7001", "7002"], 3)
     second = await listed(http, "/api/dn/list", limit=2, cursor=first["next_cursor"])
@@ -79,7 +76,7 @@ async def test_calls_of_a_trunk(trunked: ServerProcess) -> None:
     ):
         await out.call("600")
         await here.call("echo")
-        assert (await listed(http, "/api/calls/active"))["total"] == 2
+        assert (await listed(http, "/api/calls/active", direction="outbound"))["total"] == 2
         of_trunk = await listed(http, "/api/calls/active", trunk="any")
         assert [call["to"].split("@")[0] for call in of_trunk["calls"]] == ["sip:600"]
         assert (await listed(http, "/webrtc/sessions", trunk="any"))["total"] == 1
