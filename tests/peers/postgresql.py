@@ -105,7 +105,8 @@ class PostgreSql:
     def freeze(self) -> None:
         """It takes what is sent to it, and answers nothing."""
         for process in self._processes():
-            process.suspend()
+            with contextlib.suppress(psutil.NoSuchProcess):  # a connection that has just been closed
+                process.suspend()
 
     def thaw(self) -> None:
         for process in self._processes():
