@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -150,6 +151,8 @@ class Database:
         if self._connection is not None:
             return
         with self._translated():
+            if self._url.get_backend_name() == "sqlite":  # who called whom is its owner's affair
+                os.close(os.open(self._url.database or "", os.O_RDWR | os.O_CREAT, 0o600))
             self._connection = self._writer.connect()
         try:
             with self._translated():

@@ -151,7 +151,7 @@ def test_a_default_server_keeps_its_records_beside_it(own_server: type[ServerPro
     caller = Caller(server.url)
     caller.hang_up(caller.call())
     wait_until(lambda: len(caller.records()) == 1, timeout_s=5, what="the record")
-    assert (server.folder / "sdpserver.db").is_file()
+    assert (server.folder / "sdpserver.db").stat().st_mode & 0o777 == 0o600
     started = time.monotonic()
     caller.http.close()
     server.terminate()
