@@ -97,20 +97,19 @@ class PostgreSql:
         """Open connections are cut. Idempotent."""
         self._end(signal.SIGINT)
 
-    def _processes(self) -> list[psutil.Process]:
-        assert self.process is not None
-        main = psutil.Process(self.process.pid)
-        return [main, *main.children(recursive=True)]
-
     def freeze(self) -> None:
         """It takes what is sent to it, and answers nothing."""
-        for process in self._processes():
-            with contextlib.suppress(psutil.NoSuchProcess):  # a connection that has just been closed
-                process.suspend()
+        self._signal_all(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        for process in self._processes():
-            process.resume()
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        main = psutil.Process(self.process.pid)
+        for process in (main, *main.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):  # of a connection that has just been closed
+                process.send_signal(number)
 
     def _end(self, signal_number: signal.Signals) -> None:
         if self.process is None:
