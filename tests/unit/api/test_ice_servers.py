@@ -28,6 +28,10 @@ class Service:
     status: int = 200
     body: bytes = ANSWER
     hangs: bool = False
+    serving: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.serving.append(asyncio.create_task(self.serve(reader, writer)))
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -45,10 +49,12 @@ class Service:
 @pytest_asyncio.fixture
 async def service() -> AsyncIterator[Service]:
     made = Service()
-    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(made.accept, "127.0.0.1", 0)
     made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/api/iceservers"
     async with server:
         yield made
+        async with asyncio.timeout(5):  # its clients have gone, which it may not have heard of yet
+            await asyncio.gather(*made.serving)
 
 
 def of(service: Service) -> IceServers:
