@@ -12,11 +12,13 @@ Direction = Literal["inbound", "outbound"]
 
 
 class CallRecordInfo(Response, rename={"from_": "from"}):
-    """A call that has ended. `result` is what became of it, `reason` why it ended, `talk_s` what a bill counts: from
-    the answer to the end. `to` is what was dialled, `destination` where that led. `received` is what this server heard
-    of that side, `sent` what the side heard by its own reports. `interrupted`: the server was killed, and the call
-    ended when it was last known to live."""
+    """A call that has ended. `record_id` is no other's, whereas a client may use its `call_id` again. `result` is what
+    became of the call, `reason` why it ended, `talk_s` what a bill counts: from the answer to the end. `to` is what was
+    dialled, `destination` where that led. `received` is what this server heard of that side, `sent` what the side heard
+    by its own reports. `interrupted`: the server was killed, and the call ended when it was last known to live.
+    """
 
+    record_id: str
     call_id: str
     session_id: str
     instance: str

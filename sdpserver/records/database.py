@@ -76,8 +76,8 @@ class Database:
             insert = postgresql.insert
         written = insert(call_records)
         self._upsert = written.on_conflict_do_update(
-            index_elements=["call_id"],
-            set_={column.name: column for column in written.excluded if column.name != "call_id"},
+            index_elements=["record_id"],
+            set_={column.name: column for column in written.excluded if column.name != "record_id"},
         )
         run = insert(server_runs)
         self._upsert_run = run.on_conflict_do_update(index_elements=["run_id"], set_={"seen_at": run.excluded.seen_at})
@@ -151,8 +151,8 @@ class Database:
         if self._connection is not None:
             return
         with self._translated():
-            if self._url.get_backend_name() == "sqlite":  # who called whom is its owner's affair
-                os.close(os.open(self._url.database or "", os.O_RDWR | os.O_CREAT, 0o600))
+            if self._url.get_backend_name() == "sqlite":
+                self._create_file()
             self._connection = self._writer.connect()
         try:
             with self._translated():
@@ -161,6 +161,16 @@ class Database:
         except BaseException:
             self.disconnect()
             raise
+
+    def _create_file(self) -> None:
+        """If it is not there: who called whom is its owner's affair.
+
+        One that is there must not be opened past SQLite: closing it again would let go of the locks that our readers
+        have on it, as POSIX has it, and another program would then take away the log that we write to (sqlite.org, "How
+        To Corrupt An SQLite Database File", section 2.2).
+        """
+        with suppress(FileExistsError):
+            os.close(os.open(self._url.database or "", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
     def disconnect(self) -> None:
         """Let go of the connection and of the instance's lock; nothing of it is used again. Idempotent."""
@@ -252,7 +262,7 @@ class Database:
             is_earlier = sa.or_(run.started_at.is_(None), run.started_at < self._started_at)
             lost = sa.or_(lost, sa.and_(record.instance == self._instance, is_earlier))
         query = (
-            sa.select(record.call_id, record.created_at, record.answered_at, record.over_by, run.seen_at)
+            sa.select(record.record_id, record.created_at, record.answered_at, record.over_by, run.seen_at)
             .select_from(call_records.outerjoin(server_runs, record.run_id == run.run_id))
             .where(record.result.is_(None), record.run_id != self._run_id, lost)
         )
@@ -260,7 +270,7 @@ class Database:
         for row in connection.execute(query).all():
             ended_at = max(row.created_at, min(row.seen_at or row.created_at, row.over_by))
             talked_s = (ended_at - row.answered_at).total_seconds() if row.answered_at else 0.0
-            change = sa.update(call_records).where(record.call_id == row.call_id, record.result.is_(None))
+            change = sa.update(call_records).where(record.record_id == row.record_id, record.result.is_(None))
             closed += connection.execute(
                 change.values(
                     result=Result.INTERRUPTED.value,
@@ -280,9 +290,9 @@ class Database:
         self.connect()
         assert self._connection is not None
         record = call_records.c
-        old = sa.select(record.call_id).where(record.ended_at < before).order_by(record.ended_at).limit(PURGE_BATCH)
+        old = sa.select(record.record_id).where(record.ended_at < before).order_by(record.ended_at).limit(PURGE_BATCH)
         with self._translated(), self._connection.begin():
-            return self._connection.execute(sa.delete(call_records).where(record.call_id.in_(old))).rowcount
+            return self._connection.execute(sa.delete(call_records).where(record.record_id.in_(old))).rowcount
 
     def purge_runs(self, *, days: int = 30) -> None:
         """Forget processes that ended long ago and have no open calls.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -117,6 +118,7 @@ def _begin(session: Session, *, instance: str, run_id: str, max_duration_s: floa
         direction, from_number, name = "outbound", options.from_ or dn, options.display_name
         to_number = wanted(options, session.metadata, destination.user or destination.uri)
     return CallRecord(
+        record_id=secrets.token_hex(16),
         call_id=session.call_id,
         session_id=session.id,
         instance=instance,

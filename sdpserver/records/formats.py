@@ -55,7 +55,7 @@ def csv_lines(rows: Sequence[RowMapping]) -> bytes:
 
 
 def cursor_of(row: RowMapping, by: TimeColumn) -> Cursor:
-    return Cursor(by=by, at=row["created_at" if by == "created" else "ended_at"], call_id=row["call_id"])
+    return Cursor(by=by, at=row["created_at" if by == "created" else "ended_at"], record_id=row["record_id"])
 
 
 def _cell(row: RowMapping, name: str) -> Any:

@@ -20,15 +20,15 @@ TimeColumn = Literal["created", "ended"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
-    """The last record of a page: the next page has those that are older by (time, call_id)."""
+    """The last record of a page: the next page has those that are older by (time, record_id)."""
 
     by: TimeColumn
     at: datetime
-    call_id: str
+    record_id: str
 
     def encode(self) -> str:
         """The form that clients get, and give back unread."""
-        text = f"{self.by} {self.at.isoformat()} {self.call_id}"
+        text = f"{self.by} {self.at.isoformat()} {self.record_id}"
         return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
     @classmethod
@@ -36,13 +36,13 @@ class Cursor:
         """:raises BadRequest: `invalid_cursor`."""
         try:
             octets = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-            by, at, call_id = octets.decode("ascii").split(" ")
+            by, at, record_id = octets.decode("ascii").split(" ")
             time = datetime.fromisoformat(at)
             if by not in ("created", "ended") or time.tzinfo is None:
                 raise ValueError(by)
         except (ValueError, binascii.Error) as exc:
             raise BadRequest("cursor must be the next_cursor of an earlier answer", reason="invalid_cursor") from exc
-        return cls(by="created" if by == "created" else "ended", at=time.astimezone(UTC), call_id=call_id)
+        return cls(by="created" if by == "created" else "ended", at=time.astimezone(UTC), record_id=record_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +98,8 @@ class RecordQuery:
         if self.after is not None:
             # The first condition is in the second, and lets an index begin where the page does.
             conditions.append(time <= self.after.at)
-            conditions.append(sa.or_(time < self.after.at, record.call_id < self.after.call_id))
-        return sa.select(call_records).where(*conditions).order_by(time.desc(), record.call_id.desc()).limit(limit)
+            conditions.append(sa.or_(time < self.after.at, record.record_id < self.after.record_id))
+        return sa.select(call_records).where(*conditions).order_by(time.desc(), record.record_id.desc()).limit(limit)
 
 
 def _is_number(number: str) -> ColumnElement[bool]:

@@ -65,12 +65,15 @@ def result_of(*, answered: bool, inbound: bool, was_offered: bool, ended: str | 
 class CallRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One call, as far as it has got; the fields are the columns of `call_records`.
 
+    `record_id` is its own alone; a client may give `call_id` and `session_id`, and the same ones again later.
+
     `result`, `ended_at` and `duration_s` are None while it lasts. `talk_s` is the time from the answer to the end, 0
     for a call that nobody has answered. `over_by`: by then it has ended, come what may. Of each side, `received`
     is what we heard from it, `sent` what it heard from us by its own reports; loss is a fraction. `recordings` and
     `metadata` are JSON. `run_id` is of the process, `instance` of the server, whose name outlives it.
     """
 
+    record_id: str
     call_id: str
     session_id: str
     instance: str

@@ -32,7 +32,8 @@ metadata = MetaData()
 call_records = Table(
     "call_records",
     metadata,
-    Column("call_id", Text, primary_key=True),
+    Column("record_id", Text, primary_key=True),
+    Column("call_id", Text, nullable=False),
     Column("session_id", Text, nullable=False),
     Column("instance", Text, nullable=False),
     Column("run_id", Text, nullable=False),
@@ -69,8 +70,9 @@ call_records = Table(
     Column("metadata", Text, nullable=False),
 )
 _columns = call_records.c
-Index("call_records_created", _columns.created_at, _columns.call_id)
-Index("call_records_ended", _columns.ended_at, _columns.call_id)
+Index("call_records_created", _columns.created_at, _columns.record_id)
+Index("call_records_ended", _columns.ended_at, _columns.record_id)
+Index("call_records_call", _columns.call_id)
 Index("call_records_owner", _columns.owner, _columns.created_at)
 Index("call_records_dn", _columns.dn, _columns.created_at)
 Index("call_records_from", _columns.from_number, _columns.created_at)

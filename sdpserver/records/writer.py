@@ -85,7 +85,7 @@ class Writer:
         lost: CallRecord | None = None
         with self._changed:
             was_empty = not self._waiting
-            self._forget(self._open, record.call_id)
+            self._forget(self._open, record.record_id)
             if record.result is None:
                 if not self._is_full:
                     self._put(self._open, record)
@@ -111,11 +111,11 @@ class Writer:
         return self._waiting >= self._max_waiting or self._octets >= self._max_octets
 
     def _put(self, where: dict[str, CallRecord], record: CallRecord) -> None:
-        where[record.call_id] = record
+        where[record.record_id] = record
         self._octets += record.octets
 
-    def _forget(self, where: dict[str, CallRecord], call_id: str) -> None:
-        if (record := where.pop(call_id, None)) is not None:
+    def _forget(self, where: dict[str, CallRecord], record_id: str) -> None:
+        if (record := where.pop(record_id, None)) is not None:
             self._octets -= record.octets
 
     def stop(self, within_s: float) -> None:
@@ -238,14 +238,14 @@ class Writer:
                 # In one pass: a dict that is emptied from its front keeps the gaps, to be skipped each time.
                 first = list(itertools.islice(where.values(), MAX_BATCH - len(self._writing)))
                 for record in first:
-                    self._forget(where, record.call_id)
+                    self._forget(where, record.record_id)
                 self._writing += first
             return self._writing
 
     def _put_back(self) -> None:
         with self._changed:
             for record in self._writing:
-                if record.call_id not in self._ended and record.call_id not in self._open:
+                if record.record_id not in self._ended and record.record_id not in self._open:
                     self._put(self._open if record.result is None else self._ended, record)
             self._writing = []
 

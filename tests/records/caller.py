@@ -65,6 +65,7 @@ def make_record(number: int, **members: Any) -> CallRecord:
         "reason": "normal_clearing",
     }
     record = CallRecord(
+        record_id=f"{number:032x}",
         call_id=f"{number:016x}",
         session_id=f"session-{number}",
         instance="here",

@@ -8,6 +8,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+from peers.offers import make_offer_sdp
 from peers.server import ServerProcess
 from peers.waiting import wait_until
 
@@ -54,6 +55,17 @@ def test_a_call_is_a_row_from_its_beginning_on_and_a_record_from_its_end_on(data
         "metadata": metadata,
     }
     assert {name: record[name] for name in expected} == expected
+
+
+def test_a_client_that_uses_its_call_id_again_has_a_record_of_each_call(database_url: str, start: Start) -> None:
+    _, caller = start(database_url, {"session": {"linger_s": 0}})
+    for target in ("echo", "tone", "silence"):
+        body = {"target": target, "sdp": make_offer_sdp(), "callId": "mine"}
+        caller.http.post("/invite", json=body).raise_for_status()
+        caller.http.delete("/call/mine").raise_for_status()
+    wait_until(lambda: len(caller.records(call_id="mine")) == 3, timeout_s=5, what="the records")
+    assert [record["to"] for record in caller.records(limit=2)] == ["silence", "tone"]
+    assert len({record["record_id"] for record in caller.records()}) == 3
 
 
 def test_a_thousand_calls_are_a_thousand_records(database_url: str, start: Start) -> None:

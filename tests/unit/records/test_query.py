@@ -18,8 +18,8 @@ times = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.ju
 
 
 @given(times, st.sampled_from(["created", "ended"]), st.text("0123456789abcdef", min_size=1))
-def test_a_cursor_comes_back_as_it_was(at: datetime, by: str, call_id: str) -> None:
-    cursor = Cursor(by="created" if by == "created" else "ended", at=at, call_id=call_id)
+def test_a_cursor_comes_back_as_it_was(at: datetime, by: str, record_id: str) -> None:
+    cursor = Cursor(by="created" if by == "created" else "ended", at=at, record_id=record_id)
     assert Cursor.decode(cursor.encode()) == cursor
 
 

@@ -14,7 +14,8 @@ def upgrade() -> None:
     number = sa.Float(53)
     op.create_table(
         "call_records",
-        sa.Column("call_id", sa.Text, primary_key=True),
+        sa.Column("record_id", sa.Text, primary_key=True),
+        sa.Column("call_id", sa.Text, nullable=False),
         sa.Column("session_id", sa.Text, nullable=False),
         sa.Column("instance", sa.Text, nullable=False),
         sa.Column("run_id", sa.Text, nullable=False),
@@ -51,8 +52,9 @@ def upgrade() -> None:
         sa.Column("recordings", sa.Text, nullable=False),
         sa.Column("metadata", sa.Text, nullable=False),
     )
-    op.create_index("call_records_created", "call_records", ["created_at", "call_id"])
-    op.create_index("call_records_ended", "call_records", ["ended_at", "call_id"])
+    op.create_index("call_records_created", "call_records", ["created_at", "record_id"])
+    op.create_index("call_records_ended", "call_records", ["ended_at", "record_id"])
+    op.create_index("call_records_call", "call_records", ["call_id"])
     op.create_index("call_records_owner", "call_records", ["owner", "created_at"])
     op.create_index("call_records_dn", "call_records", ["dn", "created_at"])
     op.create_index("call_records_from", "call_records", ["from_number", "created_at"])
