@@ -186,8 +186,9 @@ export class SdpServerAgent extends Emitter {
     }
   }
 
+  /** `asked`: what this is the reply to, if anything. */
   #onRegistered(payload, asked) {
-    if (payload.expires === 0) return asked || this.#onSignedOff(payload);
+    if (payload.expires === 0 && asked !== "register") return asked || this.#onSignedOff(payload);
     const first = this.#state !== "registered";
     this.#state = "registered";
     this.#retries = 0;
@@ -299,7 +300,7 @@ export class SdpServerAgent extends Emitter {
     const waiting = this.#waiting.get(id);
     const isFailure = type === "error" || type === "registrationFailed";
     if (waiting && isFailure) return waiting.reject(failed(payload, waiting.what));
-    if (type === "registered") this.#onRegistered(payload, Boolean(waiting));
+    if (type === "registered") this.#onRegistered(payload, waiting?.what);
     waiting?.resolve(payload);
     if (type === "incomingCall") this.#onIncomingCall(payload);
     else if (type === "error") this.emit("error", failed(payload, "error"));
