@@ -59,6 +59,14 @@ def _open_files() -> dict[int, str]:
     }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def no_long_collections() -> None:
+    """What a long run has piled up is not looked through again by the garbage collector: with a gigabyte of it, that
+    would stop the tests' own senders and receivers for longer than the gaps that they look for."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """Threads and files of this process are after a test what they were before it."""

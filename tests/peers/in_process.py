@@ -15,6 +15,7 @@ from .aiortc_client import Client
 from .ports import claim_block, release_block
 from .server import loopback
 from .toml import dumps
+from .waiting import until
 
 
 class InProcess:
@@ -43,5 +44,7 @@ async def in_process(tables: Mapping[str, Any] | None = None) -> AsyncIterator[I
         file.write_text(dumps(config))
         app = build(load(file, {}))
         async with app.router.lifespan_context(app):
+            # Else a test would see its database being opened meanwhile.
+            await until(lambda: app.state.records.state == "ok", timeout_s=10, what="the call records")
             yield InProcess(app, f"http://127.0.0.1:{config['http']['port']}")
     release_block(ports)
