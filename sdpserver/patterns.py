@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from re import _constants, _parser  # type: ignore[attr-defined]
+from importlib import import_module
 from typing import Any
+
+_constants: Any = import_module("re._constants")  # private to the library, hence without types
+_parser: Any = import_module("re._parser")
 
 MAX_LENGTH = 256
 
