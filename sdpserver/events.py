@@ -147,6 +147,12 @@ class EventLog:
         """Call `listener` for each event from now on, on the event loop."""
         self._listeners.append(listener)
 
+    def follow(self, listener: Callable[[SessionEvent], None]) -> None:
+        """Call `listener` for each event that is kept, and then as `listen` does."""
+        for event in self.kept:
+            listener(event)
+        self.listen(listener)
+
     def unlisten(self, listener: Callable[[SessionEvent], None]) -> None:
         """Undo `listen`; a listener that is not there is ignored."""
         if listener in self._listeners:

@@ -265,7 +265,7 @@ class ConnectionCall:
         return {
             "callId": session.call_id,
             "state": self.state,
-            "direction": "inbound" if session.caller else "outbound",
+            "direction": session.direction,
             "remote": session.destination.uri,
             "displayName": session.caller.display_name if session.caller else "",
             "held": session.on_hold,

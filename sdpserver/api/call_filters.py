@@ -48,7 +48,7 @@ def matches(session: Session, query: Mapping[str, Any]) -> bool:
     trunk = session.destination.trunk
     if "trunk" in query and (trunk is None or trunk.name != query["trunk"]):
         return False
-    return query.get("direction") in (None, "inbound" if session.caller is not None else "outbound")
+    return query.get("direction") in (None, session.direction)
 
 
 def age(session: Session) -> paging.Key:

@@ -18,7 +18,8 @@ from starlette.responses import Response, StreamingResponse
 
 from sdpserver.errors import BadRequest, NotFound
 from sdpserver.models.base import CallId
-from sdpserver.models.records import CallRecordList, CallResult, Direction
+from sdpserver.models.records import CallRecordList, CallResult
+from sdpserver.models.session import CallDirection
 from sdpserver.records import CallRecords, RecordQuery, formats
 from sdpserver.records.query import Cursor, Scope, TimeColumn
 
@@ -52,7 +53,7 @@ PARAMETERS = (
         name="number", type=_Number, description="Who called or was called; with * at the end, all that begin so."
     ),
     Parameter(name="result", type=list[CallResult], description="Any of these, separated by commas."),
-    Parameter(name="direction", type=Direction, description="Of the call, seen from its client."),
+    Parameter(name="direction", type=CallDirection, description="Of the call, seen from its client."),
     Parameter(name="call_id", type=CallId, description="One call."),
     Parameter(
         name="limit",

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from .base import CallId, Request, Response
+from .session import CallDirection
 
 CallState = Literal["calling", "ringing", "early", "answered", "ended"]
 
@@ -42,7 +43,7 @@ class InvitedCall(Response):
     sdp: str | None
     target: str
     caller: str | None
-    direction: Literal["inbound", "outbound"]
+    direction: CallDirection
     since: str
     duration_s: float
     held: bool

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any, Literal
 
 from .base import RecordsState, Response
+from .session import CallDirection
 
 CallResult = Literal["answered", "busy", "no_answer", "rejected", "cancelled", "failed", "interrupted"]
-Direction = Literal["inbound", "outbound"]
 
 
 class CallRecordInfo(Response, rename={"from_": "from"}):
@@ -23,7 +23,7 @@ class CallRecordInfo(Response, rename={"from_": "from"}):
     session_id: str
     instance: str
     owner: str
-    direction: Direction
+    direction: CallDirection
     from_: str | None
     to: str
     destination: str

@@ -37,9 +37,7 @@ class FollowedCall:
         self._transferred_to: str | None = None
         self._recordings: list[str] = []
         self._session = session
-        for event in session.events.kept:
-            self._on_event(event)
-        session.events.listen(self._on_event)
+        session.events.follow(self._on_event)
         submit(self._begun)
 
     def _on_event(self, event: SessionEvent) -> None:
@@ -112,10 +110,10 @@ def _begin(session: Session, *, instance: str, run_id: str, max_duration_s: floa
     dn = dn_of(session.owner)
     from_number: str | None
     if caller is not None:
-        direction, from_number, to_number = "inbound", caller.number, dn or destination.dn
+        from_number, to_number = caller.number, dn or destination.dn
         name: str | None = caller.display_name
     else:
-        direction, from_number, name = "outbound", options.from_ or dn, options.display_name
+        from_number, name = options.from_ or dn, options.display_name
         to_number = wanted(options, session.metadata, destination.user or destination.uri)
     return CallRecord(
         record_id=secrets.token_hex(16),
@@ -125,7 +123,7 @@ def _begin(session: Session, *, instance: str, run_id: str, max_duration_s: floa
         run_id=run_id,
         owner=clean(session.owner) or "",
         dn=clean(dn),
-        direction=direction,
+        direction=session.direction,
         from_number=clean(from_number),
         to_number=clean(to_number) or "",
         destination=clean(to_number if caller is not None else destination.uri) or "",

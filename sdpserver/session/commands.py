@@ -11,7 +11,7 @@ from sdpserver._media import Sound
 from sdpserver.dtmf import DtmfOrder, LegName, Press
 from sdpserver.errors import Conflict
 from sdpserver.events import EventLog
-from sdpserver.models.session import LiveCall, SessionCall
+from sdpserver.models.session import CallDirection, LiveCall, SessionCall
 from sdpserver.models.webrtc import CallOptions
 from sdpserver.timestamps import utc_text
 from sdpserver.webrtc import WebRtcLeg
@@ -51,6 +51,11 @@ class Commands:
         return Conflict("the session was closed", reason="session_closed", session_id=self.id)
 
     @property
+    def direction(self) -> CallDirection:
+        """Of the call, seen from its browser."""
+        return "inbound" if self.caller is not None else "outbound"
+
+    @property
     def call_state(self) -> str:
         """How far the call has got, whatever its browser does."""
         return self._states.call.value
@@ -79,7 +84,7 @@ class Commands:
             "callId": self.call_id,
             "sessionId": self.id,
             "dn": mine,
-            "direction": "inbound" if inbound else "outbound",
+            "direction": self.direction,
             "from": remote if inbound else self.options.from_,
             "to": mine if inbound else remote,
             "state": self.call_state,
@@ -94,7 +99,7 @@ class Commands:
             "call_id": self.call_id,
             "to": self.destination.uri,
             "from": self.caller.number if self.caller else self.options.from_,
-            "direction": "inbound" if self.caller else "outbound",
+            "direction": self.direction,
             "state": self._states.call.value,
             "on_hold": self.on_hold,
             "held_by_remote": self._far_end is not None and self._far_end.is_held,

@@ -19,6 +19,4 @@ def follow_events(channel: DataChannel, events: EventLog) -> None:
         else:
             channel.send(orjson.dumps(event.as_json()).decode())
 
-    for event in events.kept:
-        forward(event)
-    events.listen(forward)
+    events.follow(forward)

@@ -13,7 +13,7 @@ log = structlog.get_logger(__name__)
 
 
 class Follower(Protocol):
-    """Called on the event loop, and must not wait. `session.events.listen` tells the rest of a session's life."""
+    """Called on the event loop, and must not wait. `session.events.follow` tells the rest of a session's life."""
 
     def session_began(self, session: Session) -> None:
         """Its first events (`session.events.kept`) may be out already."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import Any, Literal
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Histogram
 
 from sdpserver.events import SessionEvent
+from sdpserver.models.session import CallDirection
 from sdpserver.session import Session
 from sdpserver.sip import reasons
 
 from .recent import Rate, RecentTimes
 
-Direction = Literal["inbound", "outbound"]
-DIRECTIONS: tuple[Direction, ...] = ("inbound", "outbound")
+DIRECTIONS: tuple[CallDirection, ...] = ("inbound", "outbound")
 
 ANSWERED, OTHER = "answered", "other"
 KNOWN_REASONS = frozenset(
@@ -53,10 +53,6 @@ DURATION_BUCKETS = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 14400)
 MOS_BUCKETS = (1.5, 2, 2.5, 3, 3.3, 3.6, 3.8, 4, 4.2, 4.4)
 
 
-def direction_of(session: Session) -> Direction:
-    return "inbound" if session.caller is not None else "outbound"
-
-
 def trunk_of(session: Session) -> str:
     """The name of the trunk that carries its call, "" without one."""
     trunk = session.destination.trunk
@@ -67,8 +63,8 @@ class SessionStatistics:
     """A follower of all sessions."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.began: Counter[Direction] = Counter()
-        self.ended: Counter[tuple[Direction, bool, str]] = Counter()
+        self.began: Counter[CallDirection] = Counter()
+        self.ended: Counter[tuple[CallDirection, bool, str]] = Counter()
         """By direction, whether it was answered, and why it ended."""
         self.offer, self.connect, self.answer = RecentTimes(), RecentTimes(), RecentTimes()
         self.setups = Rate()
@@ -87,12 +83,9 @@ class SessionStatistics:
     # -- a follower
 
     def session_began(self, session: Session) -> None:
-        self.began[direction_of(session)] += 1
+        self.began[session.direction] += 1
         self.setups.add(time.monotonic())
-        watch = _Watch(self, session)
-        for event in session.events.kept:
-            watch.see(event)
-        session.events.listen(watch.see)
+        session.events.follow(_Watch(self, session).see)
 
     def session_ended(self, session: Session) -> None:
         """Nothing more: its last event has told everything."""
@@ -107,11 +100,11 @@ class SessionStatistics:
         self.connect.add(duration_ms)
         self._connect_s.observe(duration_ms / 1000)
 
-    def answered(self, direction: Direction, trunk: str, duration_ms: float) -> None:
+    def answered(self, direction: CallDirection, trunk: str, duration_ms: float) -> None:
         self.answer.add(duration_ms)
         self._answer_s.labels(direction, trunk).observe(duration_ms / 1000)
 
-    def closed(self, direction: Direction, reason: str, talked_ms: float | None, quality: dict[str, Any]) -> None:
+    def closed(self, direction: CallDirection, reason: str, talked_ms: float | None, quality: dict[str, Any]) -> None:
         known = reason if reason in KNOWN_REASONS else OTHER
         self.ended[direction, talked_ms is not None, known] += 1
         if talked_ms is None:
@@ -137,7 +130,7 @@ class _Watch:
 
     def __init__(self, statistics: SessionStatistics, session: Session) -> None:
         self._statistics = statistics
-        self._direction = direction_of(session)
+        self._direction = session.direction
         self._trunk = trunk_of(session)
         self._is_offered = self._is_connected = False
         self._answered_ms: float | None = None

@@ -65,9 +65,7 @@ class Supervision:
 
     def session_began(self, session: Session) -> None:
         self._tell(session, "callBegan")
-        for event in session.events.kept:
-            self._see(session, event)
-        session.events.listen(lambda event: self._see(session, event))
+        session.events.follow(lambda event: self._see(session, event))
 
     def session_ended(self, session: Session) -> None:
         """Nothing more: its event `closed` has told it."""
