@@ -73,7 +73,7 @@ void Playout::put(const RtpPacket& packet, const Format& format, TimeNs now) {
     }
     if (duration > 0) measure_delay(packet, codec, now, *at, duration);
     if (!started_) {
-        started_ = true;
+        started_ = beginning_ = true;
         position_ = *at;
     }
     JitterBuffer::Packet part{.at = *at, .duration = duration, .sequence = packet.sequence, .codec = codec};
@@ -165,7 +165,11 @@ void Playout::fill(size_t wanted) {
             continue;
         }
         const JitterBuffer::Packet& next = packets_.front();
-        if (next.at <= position_) {
+        if (const int64_t early = beginning_ ? lead(next) : 0; early > 0) {
+            make_noise(std::min(missing, samples_of(early)));
+            kind_ = AudioKind::speech;  // no pause of which a peer need be told
+        } else if (next.at <= position_) {
+            beginning_ = false;
             play_next();
         } else if (begins_talk(next)) {
             // The moment to change the delay for nothing.
@@ -181,6 +185,12 @@ void Playout::fill(size_t wanted) {
             fill_gap(next, missing);
         }
     }
+}
+
+/// How much too early it would be to begin with `next`: those that follow it, as fast as it came, have to be in time too.
+int64_t Playout::lead(const JitterBuffer::Packet& next) const {
+    const int64_t early = next.at + target(delays_.slowest()) - tick_ - waiting_time();
+    return early <= 0 ? 0 : (early + grid() - 1) / grid() * grid();
 }
 
 /// No lost packet before it, or more of them than were missed.
@@ -445,7 +455,7 @@ void Playout::reset() {
     seam_ = true;
     started_ = pausing_ = noise_given_ = false;
     awaited_ = nothing_for_ = packet_ = 0;
-    since_pause_ = 0;
+    since_pause_ = kTalk;
     unexplained_ = 0;
 }
 

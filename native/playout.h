@@ -69,6 +69,9 @@ class Playout {
     const Figures& figures() const { return figures_; }
 
    private:
+    /// More packets than one, which may only keep a pause's noise up to date.
+    static constexpr uint32_t kTalk = 2;
+
     // What comes in.
     void measure_delay(const RtpPacket& packet, Codec codec, TimeNs arrival, int64_t at, uint32_t duration);
     void put_part(JitterBuffer::Packet packet, ConstBytes payload);
@@ -79,6 +82,7 @@ class Playout {
     void await(size_t missing);
     void was_lost(bool lost);
     void fill_gap(const JitterBuffer::Packet& next, size_t missing);
+    int64_t lead(const JitterBuffer::Packet& next) const;
     bool begins_talk(const JitterBuffer::Packet& next) const;
     size_t conceal(size_t count);
     void make_noise(size_t count);
@@ -125,13 +129,14 @@ class Playout {
     int64_t shift_ = 0;        // of the next tick
     bool movable_ = false;
     bool started_ = false;     // there was a packet
+    bool beginning_ = false;   // of which nothing has been played
     bool ticking_ = false;
     bool pausing_ = false;     // the source has said that it is silent
     bool noise_given_ = false;  // by comfort noise packets
     bool making_noise_ = false;  // of our own
     bool seam_ = false;        // what is decoded next does not continue the line
     uint16_t sequence_ = 0;    // of the packet that was played last
-    uint32_t since_pause_ = 0;  // packets
+    uint32_t since_pause_ = kTalk;  // packets; a stream does not begin with a pause
     size_t speech_left_ = 0;     // samples in the line, up to the last ones of a packet
     AudioKind kind_ = AudioKind::silence;
 };

@@ -58,6 +58,7 @@ def test_a_clean_network_costs_no_delay_beyond_the_wait_for_the_frame(codec: str
 def test_packets_of_any_length_are_heard_unbroken(codec: str, ptime_ms: int, frame_ms: int) -> None:
     heard = play(sent(encoded(tone(TONE_HZ, 4), codec, ptime_ms), codec), for_s=3.8, frame_ms=frame_ms)
     assert heard.figures["samples_concealed"] == 0
+    assert "concealment" not in heard.kinds, "not at the beginning either"
     audio.check_tone(heard.between(0.5, 3.8), 8000, TONE_HZ, min_purity_db=25, max_gap_ms=0, tolerance=0.01)
 
 
@@ -68,6 +69,16 @@ def test_g722_brings_wideband() -> None:
 
 
 # -- jitter
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_the_second_packet_may_be_late_too(codec: str) -> None:
+    """One packet and then none is a pause where there was one before it, and not where a stream begins."""
+    arriving = sent(encoded(tone(TONE_HZ, 4), codec), codec, delay_s=lambda i: 0.015 if i == 1 else 0.0)
+    heard = play(arriving, for_s=3.9)
+    assert heard.kinds[:3] == ["speech", "concealment", "speech"]
+    if codec != "opus":  # its own concealment needs to have heard more
+        audio.check_tone(heard.pcm, 8000, TONE_HZ, min_duration_s=3.85, min_purity_db=25, max_gap_ms=0, tolerance=0.01)
 
 
 @pytest.mark.parametrize("movable", [False, True])
