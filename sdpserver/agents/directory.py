@@ -46,10 +46,12 @@ class Dn:
         number: str,
         *,
         upstream: bool,
+        is_reachable: Callable[[str], bool],
         on_status: Callable[[Dn], object],
         display_name: str = "",
         skills: tuple[str, ...] = (),
     ) -> None:
+        """:param is_reachable: whether calls from outside find that number."""
         self.number = number
         self.upstream = upstream
         self.display_name = display_name
@@ -58,11 +60,12 @@ class Dn:
         self.ringing: dict[str, Ringing] = {}
         self.since = datetime.now(UTC)
         self.lock = asyncio.Lock()
+        self._is_reachable = is_reachable
         self._on_status = on_status
         self._told: DnStatus = "offline"
 
     def check_status(self) -> None:
-        """Its connections or their calls have changed: tell it if they say something else now."""
+        """Its connections, their calls or its registration have changed: tell it if they say something else now."""
         if self.status != self._told:
             self._told = self.status
             self._on_status(self)
@@ -110,10 +113,21 @@ class Dn:
 
     @property
     def status(self) -> DnStatus:
-        """As clients are told."""
-        if not self.connections:
-            return "offline"
-        return "busy" if any(connection.is_busy for connection in self.connections.values()) else "available"
+        """As supervisors are told."""
+        return status_of(
+            is_connected=bool(self.connections),
+            is_talking=any(connection.is_busy for connection in self.connections.values()),
+            is_reachable=self._is_reachable(self.number),
+        )
+
+
+def status_of(*, is_connected: bool, is_talking: bool, is_reachable: bool) -> DnStatus:
+    """Who talks is busy, whatever has become of the registration; else only who can be called from outside is there."""
+    if not is_connected:
+        return "offline"
+    if is_talking:
+        return "busy"
+    return "available" if is_reachable else "offline"
 
 
 class Ringing:
@@ -131,17 +145,20 @@ class Agents:
         self._config = config
         self._sessions = sessions
         self._trunks = {trunk.name: trunk for trunk in config.trunks}
+        self._registrar = Registrar(
+            config, sip, on_lost=self._registration_lost, on_reachable=self._reachability_changed
+        )
         self._dns = {
             dn.number: Dn(
                 dn.number,
                 upstream=False,
+                is_reachable=self._registrar.is_reachable,
                 on_status=self._status_changed,
                 display_name=dn.display_name,
                 skills=tuple(dn.skills),
             )
             for dn in config.dn
         }
-        self._registrar = Registrar(config, sip, on_lost=self._registration_lost)
         self._connections: dict[str, Connection] = {}  # by their resume tokens, and no others
         self._sockets: set[Socket] = set()
         self._expiries: dict[Connection, asyncio.TimerHandle] = {}
@@ -190,7 +207,11 @@ class Agents:
         if connection.dn is not None and connection.dn.number != number:
             raise Conflict("this connection is registered as another DN", reason="already_registered")
         dn = self._dns.get(number) or Dn(
-            number, upstream=True, on_status=self._status_changed, display_name=display_name
+            number,
+            upstream=True,
+            is_reachable=self._registrar.is_reachable,
+            on_status=self._status_changed,
+            display_name=display_name,
         )
         async with dn.lock:
             expires_s = await self._registrar.admit(
@@ -256,6 +277,11 @@ class Agents:
         for connection in tuple(dn.connections.values()):
             connection.send("registrationFailed", payload)
             self.unregister(connection)
+
+    def _reachability_changed(self, number: str) -> None:
+        """Its clients stay, and ring for calls from here; only who looks for somebody to call is told otherwise."""
+        if (dn := self._dns.get(number)) is not None:
+            dn.check_status()
 
     # -- sockets
 

@@ -37,11 +37,19 @@ class Registrar:
     """Decides, and keeps DNs registered upstream."""
 
     def __init__(
-        self, config: Config, sip: SipEndpoint | None, *, on_lost: Callable[[str, DnRegistration], None]
+        self,
+        config: Config,
+        sip: SipEndpoint | None,
+        *,
+        on_lost: Callable[[str, DnRegistration], None],
+        on_reachable: Callable[[str], None],
     ) -> None:
-        """:param on_lost: called when a DN's registrar does not want it any more."""
+        """:param on_lost: called when a DN's registrar does not want it any more.
+        :param on_reachable: called when `is_reachable` of a DN may have become another one.
+        """
         self._sip = sip
         self._on_lost = on_lost
+        self._on_reachable = on_reachable
         self._hashes = {dn.number: dn.password_hash for dn in config.dn}
         self._trunk = next((trunk for trunk in config.trunks if trunk.agent_registrar), None)
         self._upstream: dict[str, DnRegistration] = {}
@@ -114,9 +122,20 @@ class Registrar:
         return registration.expires_s
 
     def _changed(self, number: str, registration: DnRegistration) -> None:
-        if registration.state is RegistrationState.UNREGISTERED and self._upstream.get(number) is registration:
+        if self._upstream.get(number) is not registration:
+            return  # being registered, or taken back by us
+        if registration.state is RegistrationState.UNREGISTERED:
             del self._upstream[number]
             self._on_lost(number, registration)
+        else:
+            self._on_reachable(number)
+
+    def is_reachable(self, number: str) -> bool:
+        """Whether a registrar knows where a DN of its is; of those of `[[dn]]`, yes."""
+        if number in self._hashes:
+            return True
+        registration = self._upstream.get(number)
+        return registration is not None and registration.is_reachable
 
     def registration(self, number: str, trunk: str) -> DnRegistration | None:
         """By which a call of the DN goes out over a trunk; None: it has none there."""

@@ -64,7 +64,7 @@ class MediaTotals(Response):
 
 
 class AgentTotals(Response):
-    """`dns`: how many are `available`, `busy`, `offline`."""
+    """`dns`: how many are `available`, `busy`, `offline`, as in GET /api/dn/list."""
 
     websocket_connections: int
     dns: dict[str, int]

@@ -81,6 +81,8 @@ class DnRegistration:
     `also` is the same DN on the trunk's `also_register`, which begins and ends with this one and whose failures are its
     own: it is tried again until its registrar says yes, or no.
 
+    `on_change` is called when its state, or that of `also`, has become another one.
+
     `expires_s` is what the registrar granted last, 0 at the end; `since` when `state` became what it is. `sip_status`,
     `sip_reason` and `reason` (a word of ours) say what the last REGISTER brought.
     """
@@ -130,6 +132,12 @@ class DnRegistration:
     def is_live(self) -> bool:
         """Whether it is kept registered."""
         return self.state is not RegistrationState.UNREGISTERED
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether a registrar knows where the DN is, this one's or that of `also`: calls from outside find it."""
+        known = (each for each in (self, self.also) if each is not None)
+        return any(each.state is RegistrationState.REGISTERED for each in known)
 
     def has_password(self, password: str) -> bool:
         """Whether it is the one that the registrar took."""
@@ -194,10 +202,17 @@ class DnRegistration:
             self._log.info("DN unregistered")
         elif state is RegistrationState.UNREGISTERED:
             self._log_refusal("DN refused by its registrar")
+        self._tell()
+
+    def _tell(self) -> None:
         try:
             self._on_change(self)
         except Exception:
             self._log.exception("a change of a DN's registration failed")
+
+    def also_changed(self) -> None:
+        """The state of `also` is another one."""
+        self._tell()
 
     def _log_refusal(self, text: str) -> None:
         self._log.warning(text, reason=self.reason, status=self.sip_status, text=self.sip_reason)
@@ -296,7 +311,7 @@ class Registrations:
             password=registration.password,
             display_name=registration.display_name,
             requested_expires_s=registration.requested_expires_s,
-            on_change=lambda _: None,
+            on_change=lambda _: registration.also_changed(),
         )
         name = (also.dn, also.trunk)
         also.begin(0)
