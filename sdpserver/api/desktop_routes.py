@@ -42,7 +42,6 @@ from .requests import body_of, client_address, optional_body_of, principal_of
 from .responses import json_response
 
 SCOPE = "dn"
-Act = Callable[[Dn, str | None], Session]
 
 
 def _desktops(request: Request) -> Desktops:
@@ -96,11 +95,7 @@ async def unregister_dn(request: Request) -> Response:
     """POST /UnregisterDn."""
     key = _key(request)
     message = await optional_body_of(request, UnregisterDnRequest)
-    try:
-        _desktops(request).sign_off(key, message.users)
-    except _REFUSALS as exc:
-        return _result("UnregisterDn", refusal=exc)
-    return _result("UnregisterDn")
+    return _carry_out("UnregisterDn", lambda: _desktops(request).sign_off(key, message.users))
 
 
 async def make_call(request: Request) -> Response:
@@ -110,12 +105,8 @@ async def make_call(request: Request) -> Response:
     if (message.destination is None) == (message.to is None):
         raise BadRequest("destination or to must be there, and only one of them", reason="missing_field")
     agents = cast(Agents, request.app.state.agents)
-    try:
-        dn = _dn(request, key, message)
-        call = agents.make_call(dn.number, message.destination or message.to or "", auto_answer=True)
-    except _REFUSALS as exc:
-        return _result("MakeCall", refusal=exc)
-    return _result("MakeCall", call)
+    to = message.destination or message.to or ""
+    return _carry_out("MakeCall", lambda: agents.make_call(_dn(request, key, message).number, to, auto_answer=True))
 
 
 async def answer_call(request: Request) -> Response:
@@ -137,17 +128,20 @@ async def hold(request: Request) -> Response:
     """POST /Hold."""
     key = _key(request)
     message = await optional_body_of(request, DesktopHoldRequest)
-    return _carry_out(request, key, message, "Hold", desktop.hold if message.hold else desktop.retrieve)
+    act = desktop.hold if message.hold else desktop.retrieve
+    return _carry_out("Hold", lambda: act(_dn(request, key, message), message.callId))
 
 
-async def _order(request: Request, name: str, act: Act) -> Response:
+async def _order(request: Request, name: str, act: Callable[[Dn, str | None], Session]) -> Response:
     key = _key(request)
-    return _carry_out(request, key, await optional_body_of(request, DesktopRequest), name, act)
+    message = await optional_body_of(request, DesktopRequest)
+    return _carry_out(name, lambda: act(_dn(request, key, message), message.callId))
 
 
-def _carry_out(request: Request, key: DesktopKey, message: DesktopRequest, name: str, act: Act) -> Response:
+def _carry_out(name: str, act: Callable[[], Session | None]) -> Response:
+    """`act` may return the call that it is about."""
     try:
-        return _result(name, act(_dn(request, key, message), message.callId))
+        return _result(name, act())
     except _REFUSALS as exc:
         return _result(name, refusal=exc)
 
