@@ -54,7 +54,7 @@ class DesktopHoldRequest(DesktopRequest):
     hold: bool = True
 
 
-class DesktopResult(Response, omit_defaults=True):
+class DesktopResult(Response):
     """What became of an order. When it could not be carried out, `reason` is a word for it, and `error` a sentence."""
 
     callId: str | UnsetType = UNSET
@@ -62,31 +62,31 @@ class DesktopResult(Response, omit_defaults=True):
     error: str | UnsetType = UNSET
 
 
-class RegisterDnResponse(DesktopResult, kw_only=True, omit_defaults=True):
+class RegisterDnResponse(DesktopResult, kw_only=True):
     RegisterDnResult: bool
 
 
-class UnregisterDnResponse(DesktopResult, kw_only=True, omit_defaults=True):
+class UnregisterDnResponse(DesktopResult, kw_only=True):
     UnregisterDnResult: bool
 
 
-class MakeCallResponse(DesktopResult, kw_only=True, omit_defaults=True):
+class MakeCallResponse(DesktopResult, kw_only=True):
     MakeCallResult: bool
 
 
-class AnswerCallResponse(DesktopResult, kw_only=True, omit_defaults=True):
+class AnswerCallResponse(DesktopResult, kw_only=True):
     AnswerCallResult: bool
 
 
-class HangUpResponse(DesktopResult, kw_only=True, omit_defaults=True):
+class HangUpResponse(DesktopResult, kw_only=True):
     HangUpResult: bool
 
 
-class HoldResponse(DesktopResult, kw_only=True, omit_defaults=True):
+class HoldResponse(DesktopResult, kw_only=True):
     HoldResult: bool
 
 
-class RetrieveResponse(DesktopResult, kw_only=True, omit_defaults=True):
+class RetrieveResponse(DesktopResult, kw_only=True):
     RetrieveResult: bool
 
 
