@@ -12,6 +12,8 @@ import msgspec
 
 Transport = Literal["udp", "tcp", "tls"]
 CodecName = Literal["PCMU", "PCMA", "opus", "G722"]
+AccessScope = Literal["session", "call", "dn", "supervise", "admin"]
+"""What a key of `[[auth.api_keys]]` may be for."""
 
 SECRET_KEYS = frozenset(
     {"password", "password_hash", "secret", "sha256", "credential", "turn_credential", "token", "jwt_secret"}

@@ -8,9 +8,9 @@ import re
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from .config import Config, Section, Trunk
+from .config import AccessScope, Config, Section, Trunk
 from .passwords import why_no_hash
 from .patterns import why_unsafe
 from .sdp import AUDIO_CODECS
@@ -19,7 +19,7 @@ from .tones import COUNTRIES
 
 Finding = tuple[KeyPath, str]
 
-SCOPES = ("session", "call", "dn", "supervise", "admin")
+SCOPES = get_args(AccessScope)
 BUILT_IN_DESTINATIONS = ("echo", "tone", "silence")
 MAX_TURN_TTL_S = 86400
 MAX_DISPLAY_NAME = 128

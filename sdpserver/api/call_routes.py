@@ -62,11 +62,10 @@ async def play(request: Request) -> Response:
 async def record(request: Request) -> Response:
     """POST /api/call/record. With the scope `supervise`, of any call."""
     principal = principal_of(request)
-    if "supervise" not in principal.scopes:
+    if not principal.supervises:
         principal.require("call")
     message = await body_of(request, RecordRequest)
-    owner = None if "supervise" in principal.scopes else principal.name
-    call = sessions_of(request).find_call(message.callId, owner=owner)
+    call = sessions_of(request).find_call(message.callId, owner=principal.limited_to)
     recording = call.record(record=message.record, pause=message.pause, tone=message.tone)
     return json_response(RecordResponse(callId=message.callId, status=recording.state.value, path=recording.path))
 

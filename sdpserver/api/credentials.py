@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sdpserver.config import Auth
+from sdpserver.config import AccessScope, Auth
 from sdpserver.errors import Forbidden, Unauthorized
 
 ANONYMOUS_NAME = "anonymous"
@@ -21,10 +21,25 @@ class Principal:
     name: str
     scopes: frozenset[str]
 
-    def require(self, scope: str) -> None:
+    def require(self, scope: AccessScope) -> None:
         """:raises Forbidden: the caller lacks `scope`."""
         if scope not in self.scopes:
             raise Forbidden(f"this credential lacks the scope {scope!r}", reason="scope_missing")
+
+    @property
+    def supervises(self) -> bool:
+        """It sees everybody's calls and rooms, and has its say in them."""
+        return "supervise" in self.scopes
+
+    @property
+    def limited_to(self) -> str | None:
+        """The owner whose calls and rooms it is kept to, where a supervisor is not; None: it is one."""
+        return None if self.supervises else self.name
+
+    @property
+    def sees_all(self) -> bool:
+        """It may read what is told of everybody: events, call records and figures."""
+        return self.supervises or "admin" in self.scopes
 
 
 ANONYMOUS = Principal(name=ANONYMOUS_NAME, scopes=frozenset({"session", "call", "dn"}))

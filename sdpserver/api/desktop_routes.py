@@ -41,8 +41,6 @@ from .query import query_value
 from .requests import body_of, client_address, optional_body_of, principal_of
 from .responses import json_response
 
-SCOPE = "dn"
-
 
 def _desktops(request: Request) -> Desktops:
     return cast(Desktops, request.app.state.desktops)
@@ -53,7 +51,7 @@ def _key(request: Request) -> DesktopKey:
 
     :raises Unauthorized, Forbidden: as `principal_of`.
     """
-    return principal_of(request, SCOPE).name, client_address(request)
+    return principal_of(request, "dn").name, client_address(request)
 
 
 def _dn(request: Request, key: DesktopKey, message: DesktopRequest | DesktopMakeCallRequest) -> Dn:

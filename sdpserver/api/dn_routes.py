@@ -31,17 +31,15 @@ from .query import read_query
 from .requests import body_of, principal_of, sessions_of
 from .responses import json_response
 
-DN_SCOPE, SUPERVISE = "dn", "supervise"
-
 
 def _agents(request: Request) -> Agents:
     return cast(Agents, request.app.state.agents)
 
 
 def _may_see(principal: Principal, session: Session | EndedSession) -> bool:
-    if session.owner == principal.name or SUPERVISE in principal.scopes:
+    if session.owner == principal.name or principal.supervises:
         return True
-    return DN_SCOPE in principal.scopes and dn_of(session.owner) is not None
+    return "dn" in principal.scopes and dn_of(session.owner) is not None
 
 
 def _call(request: Request, principal: Principal, which: WhichCall) -> Session:
@@ -53,7 +51,7 @@ def _call(request: Request, principal: Principal, which: WhichCall) -> Session:
     if (which.callId is None) == (which.dn is None):
         raise BadRequest("callId or dn must be there, and only one of them", reason="missing_field")
     if which.dn is not None:
-        principal.require(DN_SCOPE)
+        principal.require("dn")
         return _agents(request).find(which.dn).active_call
     return find_call(request, principal, which.callId or "")
 
@@ -81,7 +79,7 @@ def find_any_call(request: Request, principal: Principal, call_id: str) -> Sessi
 
 async def list_dns(request: Request) -> Response:
     """GET /api/dn/list."""
-    principal_of(request, DN_SCOPE)
+    principal_of(request, "dn")
     query = read_query(request, DN_PARAMETERS)
     numbers = query.get("dn")
     found = [
@@ -95,7 +93,7 @@ async def list_dns(request: Request) -> Response:
 
 async def describe_dn(request: Request) -> Response:
     """GET /api/dn/{dn}."""
-    principal_of(request, DN_SCOPE)
+    principal_of(request, "dn")
     return json_response(_agents(request).find(request.path_params["dn"]).describe())
 
 
@@ -108,7 +106,7 @@ async def active_calls(request: Request) -> Response:
 
 async def calls_of_dn(request: Request) -> Response:
     """GET /api/calls/dn/{dn}."""
-    principal_of(request, DN_SCOPE)
+    principal_of(request, "dn")
     query = read_query(request, CALL_PARAMETERS)
     return _list_calls(_agents(request).find(request.path_params["dn"]).calls.values(), query)
 
@@ -141,7 +139,7 @@ async def call_verdict(request: Request) -> Response:
 
 async def make(request: Request) -> Response:
     """POST /api/call/make."""
-    principal_of(request, DN_SCOPE)
+    principal_of(request, "dn")
     message = await body_of(request, MakeCallRequest)
     session = _agents(request).make_call(message.from_, message.to, auto_answer=message.autoAnswer)
     return json_response(CallStatus(callId=session.call_id, status="ringing"))

@@ -40,14 +40,13 @@ PARAMETERS = (
 async def events(request: Request) -> Response:
     """GET /api/events."""
     principal = stream_principal_of(request, None)
-    sees_all = bool({"supervise", "admin"} & principal.scopes)
     sees_dns = "dn" in principal.scopes
-    if not sees_all and not sees_dns:
+    if not principal.sees_all and not sees_dns:
         principal.require("call")
     given = read_query(request, PARAMETERS)
     view = View(
         owner=principal.name,
-        sees_all=sees_all,
+        sees_all=principal.sees_all,
         sees_dns=sees_dns,
         types=frozenset(given["types"]) if "types" in given else UNASKED_TYPES,
         dns=frozenset(given.get("dn", ())),

@@ -10,6 +10,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.types import Receive
 
+from sdpserver.config import AccessScope
 from sdpserver.json_bodies import decode
 from sdpserver.models.webrtc import OfferRequest
 from sdpserver.session import Sessions
@@ -26,7 +27,7 @@ def sessions_of(request: Request) -> Sessions:
     return cast(Sessions, request.app.state.sessions)
 
 
-def principal_of(request: Request, scope: str | None = "session") -> Principal:
+def principal_of(request: Request, scope: AccessScope | None = "session") -> Principal:
     """Who asks. `scope` None: its scopes are looked at elsewhere.
 
     :raises Unauthorized: nobody known.
@@ -39,7 +40,7 @@ def principal_of(request: Request, scope: str | None = "session") -> Principal:
     return principal
 
 
-def stream_principal_of(request: Request, scope: str | None = "session") -> Principal:
+def stream_principal_of(request: Request, scope: AccessScope | None = "session") -> Principal:
     """The same of a stream of events, for which `?token=` is taken too.
 
     :raises Unauthorized, Forbidden: as `principal_of`.
@@ -57,9 +58,8 @@ def operator_of(request: Request) -> Principal:
 
     :raises Unauthorized, Forbidden: as `principal_of`.
     """
-    credentials = cast(Credentials, request.app.state.credentials)
-    principal = credentials.principal(request.scope["headers_by_name"])
-    if principal is not ANONYMOUS and "admin" not in principal.scopes:
+    principal = principal_of(request, None)
+    if principal is not ANONYMOUS and not principal.sees_all:
         principal.require("supervise")
     return principal
 

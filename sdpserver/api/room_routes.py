@@ -19,23 +19,16 @@ from .operations import BODY_ERRORS, Operation
 from .requests import body_of, principal_of, sessions_of
 from .responses import json_response
 
-SUPERVISE = "supervise"
-
-
-def _owner(principal: Principal) -> str | None:
-    """Whose calls and rooms the caller may see; None: everybody's."""
-    return None if SUPERVISE in principal.scopes else principal.name
-
 
 def _room(request: Request, principal: Principal) -> Room:
     name = request.path_params["room"]
-    return sessions_of(request).conferences.rooms.find(name, owner=_owner(principal))
+    return sessions_of(request).conferences.rooms.find(name, owner=principal.limited_to)
 
 
 async def list_rooms(request: Request) -> Response:
     """GET /api/rooms."""
     principal = principal_of(request)
-    rooms = sessions_of(request).conferences.rooms.visible(owner=_owner(principal))
+    rooms = sessions_of(request).conferences.rooms.visible(owner=principal.limited_to)
     return json_response(RoomList(rooms=[room.summary() for room in rooms]))
 
 
@@ -43,7 +36,7 @@ async def describe_room(request: Request) -> Response:
     """GET /api/rooms/{room}."""
     principal = principal_of(request)
     room = _room(request, principal)
-    return json_response(room.describe(with_hidden=SUPERVISE in principal.scopes))
+    return json_response(room.describe(with_hidden=principal.supervises))
 
 
 async def _member(request: Request) -> tuple[Room, str]:
@@ -51,8 +44,8 @@ async def _member(request: Request) -> tuple[Room, str]:
     principal = principal_of(request, "call")
     id_ = (await body_of(request, RoomMember)).member
     room = _room(request, principal)
-    member = room.member(id_, with_hidden=SUPERVISE in principal.scopes)
-    if member.occupant.owner != principal.name and SUPERVISE not in principal.scopes:
+    member = room.member(id_, with_hidden=principal.supervises)
+    if member.occupant.owner != principal.name and not principal.supervises:
         raise Forbidden("this member is somebody else's, and the scope 'supervise' is missing", reason="scope_missing")
     return room, id_
 
@@ -81,7 +74,7 @@ async def kick_member(request: Request) -> Response:
 async def record_room(request: Request) -> Response:
     """POST /api/rooms/{room}/record: by who has a call in it and the scope `call`, or with the scope `supervise`."""
     principal = principal_of(request)
-    if SUPERVISE not in principal.scopes:
+    if not principal.supervises:
         principal.require("call")
     order = await body_of(request, RoomRecordRequest)
     room = _room(request, principal)
@@ -106,7 +99,7 @@ async def supervise(request: Request) -> Response:
     principal = principal_of(request, "call")
     message = await body_of(request, SuperviseRequest)
     sessions = sessions_of(request)
-    target = sessions.find_call(message.callId, owner=_owner(principal))
+    target = sessions.find_call(message.callId, owner=principal.limited_to)
     supervisor = sessions.find_open(message.sessionId, owner=principal.name)
     mode = None if message.mode == "none" else Mode(message.mode)
     sessions.conferences.supervise(target, supervisor, mode)
