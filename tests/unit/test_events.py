@@ -1,6 +1,7 @@
 """A session's log: replay, order, slow readers."""
 
 import asyncio
+import weakref
 
 from sdpserver.events import LOG_LENGTH, QUEUE_LENGTH, EventLog, SessionEvent
 
@@ -12,6 +13,16 @@ class Clock:
         return self.now
 
 
+class Follower:
+    """What it is told of, by id and type."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, str]] = []
+
+    def see(self, event: SessionEvent) -> None:
+        self.seen.append((event.id, event.type))
+
+
 async def test_a_reader_gets_what_is_kept_after_its_last_id_and_then_what_comes() -> None:
     log = EventLog(clock=Clock())
     for name in ("a", "b", "c"):
@@ -20,6 +31,51 @@ async def test_a_reader_gets_what_is_kept_after_its_last_id_and_then_what_comes(
     log.emit("d")
     log.close()
     assert [event.type async for event in subscription] == ["b", "c", "d"]
+
+
+async def test_a_reader_whose_last_id_is_no_longer_kept_gets_all_that_is() -> None:
+    log = EventLog(clock=Clock())
+    for _ in range(LOG_LENGTH + 10):
+        log.emit("x")
+    log.close()
+    subscription = log.subscribe(after_id=3)
+    assert [event.id async for event in subscription] == list(range(11, LOG_LENGTH + 11))
+    assert not subscription.overrun
+
+
+async def test_a_reader_whose_last_id_is_still_to_come_gets_what_is_new() -> None:
+    log = EventLog(clock=Clock())
+    log.emit("a")
+    subscription = log.subscribe(after_id=5)
+    log.emit("b")
+    log.close()
+    assert [event.id async for event in subscription] == [2]
+
+
+async def test_a_reader_that_is_cancelled_leaves_nothing_behind() -> None:
+    log = EventLog(clock=Clock())
+    log.emit("a")
+    seen: list[int] = []
+    read_one = asyncio.Event()
+
+    async def read() -> None:
+        subscription = log.subscribe()
+        try:
+            async for event in subscription:
+                seen.append(event.id)
+                read_one.set()
+        finally:
+            subscription.close()
+
+    reader = asyncio.create_task(read())
+    await read_one.wait()
+    assert log.subscribers == 1
+    reader.cancel()
+    await asyncio.wait({reader})
+    assert reader.cancelled()
+    assert log.subscribers == 0
+    log.emit("b")
+    assert seen == [1]
 
 
 async def test_a_log_of_what_is_remembered_is_as_the_first_was() -> None:
@@ -110,6 +166,65 @@ def test_a_listener_can_leave_while_it_is_called() -> None:
     log.emit("b")
     log.unlisten(once)
     assert len(seen) == 1
+
+
+def test_a_follower_is_told_of_what_is_kept_and_then_of_what_comes() -> None:
+    log = EventLog(clock=Clock())
+    log.emit("offer")
+    log.emit_latest("quality")
+    log.emit("ringing")
+    log.emit_latest("quality")
+    follower = Follower()
+    log.follow(follower.see)
+    assert follower.seen == [(1, "offer"), (3, "ringing"), (4, "quality")]
+    log.emit("answered")
+    log.emit_latest("quality")
+    assert follower.seen[3:] == [(5, "answered"), (6, "quality")]
+
+
+def test_a_follower_that_comes_late_begins_with_the_oldest_that_is_kept() -> None:
+    log = EventLog(clock=Clock())
+    for _ in range(LOG_LENGTH + 5):
+        log.emit("x")
+    follower = Follower()
+    log.follow(follower.see)
+    log.emit("closed")
+    assert [id_ for id_, _ in follower.seen] == list(range(6, LOG_LENGTH + 7))
+
+
+def test_followers_are_told_the_same_whenever_they_come() -> None:
+    log = EventLog(clock=Clock())
+    first, second, third = Follower(), Follower(), Follower()
+    for name, follower in (("offer", first), ("ringing", second), ("answered", third)):
+        log.follow(follower.see)
+        log.emit(name)
+    assert first.seen == second.seen == third.seen == [(1, "offer"), (2, "ringing"), (3, "answered")]
+    log.unlisten(second.see)
+    log.emit("closed")
+    assert first.seen == third.seen == [*second.seen, (4, "closed")]
+
+
+def test_a_follower_that_has_left_is_not_kept() -> None:
+    log = EventLog(clock=Clock())
+    follower = Follower()
+    log.follow(follower.see)
+    log.unlisten(follower.see)
+    left = weakref.ref(follower)
+    del follower
+    assert left() is None
+    log.emit("a")
+
+
+def test_a_closed_log_keeps_no_follower() -> None:
+    log = EventLog(clock=Clock())
+    follower = Follower()
+    log.follow(follower.see)
+    log.emit("closed")
+    log.close()
+    assert follower.seen == [(1, "closed")]
+    gone = weakref.ref(follower)
+    del follower
+    assert gone() is None
 
 
 def test_an_event_as_json_has_utc_time_and_its_data() -> None:
