@@ -45,10 +45,8 @@ DN_PARAMETERS = (
 
 def matches(session: Session, query: Mapping[str, Any]) -> bool:
     """By `trunk` and `direction`."""
-    trunk = session.destination.trunk
-    if "trunk" in query and (trunk is None or trunk.name != query["trunk"]):
-        return False
-    return query.get("direction") in (None, session.direction)
+    trunk, direction = query.get("trunk"), query.get("direction")
+    return trunk in (None, session.destination.trunk_name) and direction in (None, session.direction)
 
 
 def age(session: Session) -> paging.Key:

@@ -128,7 +128,7 @@ def _begin(session: Session, *, instance: str, run_id: str, max_duration_s: floa
         to_number=clean(to_number) or "",
         destination=clean(to_number if caller is not None else destination.uri) or "",
         display_name=clean(name),
-        trunk=destination.trunk.name if destination.trunk is not None else None,
+        trunk=destination.trunk_name or None,
         created_at=session.created_at,
         over_by=session.created_at + timedelta(seconds=max_duration_s + OVERTIME_S),
         metadata=json_text(session.metadata),

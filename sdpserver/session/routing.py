@@ -43,6 +43,11 @@ class Destination:
     trunk: Trunk | None = None
     user: str = ""
 
+    @property
+    def trunk_name(self) -> str:
+        """Of the trunk that carries the call; "": none does."""
+        return self.trunk.name if self.trunk is not None else ""
+
 
 def wanted(call: CallOptions | None, metadata: Mapping[str, Any], default: str) -> str:
     """`call.to`, else `metadata.to`, else the conference `metadata.room_id`, else the default."""

@@ -53,12 +53,6 @@ DURATION_BUCKETS = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 14400)
 MOS_BUCKETS = (1.5, 2, 2.5, 3, 3.3, 3.6, 3.8, 4, 4.2, 4.4)
 
 
-def trunk_of(session: Session) -> str:
-    """The name of the trunk that carries its call, "" without one."""
-    trunk = session.destination.trunk
-    return trunk.name if trunk is not None else ""
-
-
 class SessionStatistics:
     """A follower of all sessions."""
 
@@ -131,7 +125,7 @@ class _Watch:
     def __init__(self, statistics: SessionStatistics, session: Session) -> None:
         self._statistics = statistics
         self._direction = session.direction
-        self._trunk = trunk_of(session)
+        self._trunk = session.destination.trunk_name
         self._is_offered = self._is_connected = False
         self._answered_ms: float | None = None
 

@@ -31,7 +31,7 @@ from sdpserver.records import CallRecords
 from sdpserver.session import Sessions
 
 from .http import HttpStatistics
-from .sessions import DIRECTIONS, SessionStatistics, trunk_of
+from .sessions import DIRECTIONS, SessionStatistics
 
 DN_STATUSES: tuple[DnStatus, ...] = ("available", "busy", "offline")
 MEDIA_COUNTERS = {
@@ -119,7 +119,9 @@ class Statistics(Collector):
         yield _gauge("sessions_open", "Sessions that live.", (), [((), self._sessions.stats["sessions"])])
 
     def _collect_calls(self) -> Iterable[Metric]:
-        calls = Counter((call.call_state, call.direction, trunk_of(call)) for call in self._sessions.calls())
+        calls = Counter(
+            (call.call_state, call.direction, call.destination.trunk_name) for call in self._sessions.calls()
+        )
         labels = ("state", "direction", "trunk")
         yield _gauge("calls", "Live calls; trunk is empty where none carries it.", labels, calls.items())
 
@@ -165,7 +167,7 @@ class Statistics(Collector):
                 live=len(calls),
                 by_state=dict(Counter(call.call_state for call in calls)),
                 by_direction=dict(Counter(call.direction for call in calls)),
-                by_trunk=dict(Counter(trunk_of(call) for call in calls)),
+                by_trunk=dict(Counter(call.destination.trunk_name for call in calls)),
             ),
             times=CallTimes(
                 offer=found.offer.summary(), connect=found.connect.summary(), answer=found.answer.summary()
