@@ -13,7 +13,7 @@ class DnInfo(TypedDict):
     """GET /api/dn/{dn}. `connections`: how many clients are there, `since` when; `calls`: their ids.
 
     `status`: `busy` while one of its clients talks, `available` while one is there and can be called, else `offline`:
-    no client is there, or the DN is `upstream` and a REGISTER has failed, so that nobody outside reaches it for now.
+    no client is there, or the DN is `upstream` and no registrar has it since a REGISTER failed, until one is taken.
     """
 
     dn: str
