@@ -43,9 +43,11 @@ struct LegFigures {
     Figure<Codec> codec_received, codec_sent;
     Figure<Conversion> conversion;
     Counter auth_failures, replayed, dropped_source, dropped_malformed, dropped_payload_type, dropped_direction;
+    Counter auth_failures_in_a_row;  // of RTP
     Counter dropped_conversion, dropped_send, rtcp_received, rtcp_sent;
     Counter telephone_events_received, telephone_events_sent;
     Figure<int64_t> last_heard{};         // RTP or RTCP, monotonic ns; 0: never
+    Figure<int64_t> last_sent{};          // RTP
     std::atomic<uint32_t> presses_queued{0};  // by the engine, until the worker has sent them
 
     LegFigures() { round_trip_ms.set(-1.0); }

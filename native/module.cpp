@@ -79,6 +79,10 @@ nb::object voip_metrics(const LegFigures& figures) {
     return result;
 }
 
+double ms_since(TimeNs moment) {
+    return moment == 0 ? -1.0 : static_cast<double>(monotonic_ns() - moment) / kMillisecond;
+}
+
 nb::dict leg_stats(const Engine& engine, LegId leg) {
     const LegFigures& figures = engine.figures(leg);
     nb::dict stats;
@@ -110,6 +114,7 @@ nb::dict leg_stats(const Engine& engine, LegId leg) {
     stats["codec_sent"] = codec_name(figures.codec_sent.get());
     stats["conversion"] = conversion_name(figures.conversion.get());
     stats["auth_failures"] = figures.auth_failures.get();
+    stats["auth_failures_in_a_row"] = figures.auth_failures_in_a_row.get();
     stats["replayed"] = figures.replayed.get();
     stats["dropped_source"] = figures.dropped_source.get();
     stats["dropped_malformed"] = figures.dropped_malformed.get();
@@ -121,8 +126,8 @@ nb::dict leg_stats(const Engine& engine, LegId leg) {
     stats["rtcp_sent"] = figures.rtcp_sent.get();
     stats["telephone_events_received"] = figures.telephone_events_received.get();
     stats["telephone_events_sent"] = figures.telephone_events_sent.get();
-    const TimeNs heard = figures.last_heard.get();
-    stats["heard_ms_ago"] = heard == 0 ? -1.0 : static_cast<double>(monotonic_ns() - heard) / kMillisecond;
+    stats["heard_ms_ago"] = ms_since(figures.last_heard.get());
+    stats["sent_ms_ago"] = ms_since(figures.last_sent.get());
     const auto remote = figures.remote_address();
     stats["remote_address"] = remote ? remote->text() : std::string();
     return stats;

@@ -302,6 +302,7 @@ bool OutboundStream::send(WorkerContext& context, const Format& format, const Re
     octets_ += static_cast<uint32_t>(payload_length);
     figures_.packets_sent.add(1);
     figures_.octets_sent.add(payload_length);
+    figures_.last_sent.set(context.now);
     if (is_audio(format.codec)) figures_.codec_sent.set(format.codec);
     return true;
 }

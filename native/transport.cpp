@@ -40,6 +40,7 @@ void Transport::set_keys(SrtpProfile profile, ConstBytes send_master, ConstBytes
 void Transport::clear_keys() { retire_keys(); }
 
 void Transport::retire_keys() {
+    figures_.auth_failures_in_a_row.set(0);
     if (!keys_) return;
     former_ = std::make_unique<Former>();
     former_->keys = std::move(keys_);
@@ -78,11 +79,16 @@ void Transport::learn_rtcp(const SocketAddress& source) {
     rtcp_peer_ = source;
 }
 
-void Transport::count(SrtpReceiver::Result result) {
+void Transport::count(Component component, SrtpReceiver::Result result) {
     switch (result) {
-        case SrtpReceiver::Result::ok: break;
+        case SrtpReceiver::Result::ok:
+            if (component == Component::rtp) figures_.auth_failures_in_a_row.set(0);
+            break;
         case SrtpReceiver::Result::malformed: figures_.dropped_malformed.add(1); break;
-        case SrtpReceiver::Result::wrong_tag: figures_.auth_failures.add(1); break;
+        case SrtpReceiver::Result::wrong_tag:
+            figures_.auth_failures.add(1);
+            if (component == Component::rtp) figures_.auth_failures_in_a_row.add(1);
+            break;
         case SrtpReceiver::Result::repeated: figures_.replayed.add(1); break;
     }
 }
@@ -96,7 +102,7 @@ Transport::Verdict Transport::open(Component component, Bytes& packet) {
     size_t length = packet.size();
     const SrtpReceiver::Result result = former_ ? unprotect_in_change(component, packet, length)
                                                 : keys_->unprotect(component, packet.data(), length);
-    count(result);
+    count(component, result);
     packet = packet.first(length);
     return result == SrtpReceiver::Result::ok ? Verdict::ok : Verdict::dropped;
 }

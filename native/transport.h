@@ -90,7 +90,7 @@ class Transport {
     /// While keys change: tries the new ones, then those before.
     SrtpReceiver::Result unprotect_in_change(Component component, Bytes packet, size_t& length);
     void retire_keys();
-    void count(SrtpReceiver::Result result);
+    void count(Component component, SrtpReceiver::Result result);
 
     const UdpSocket* rtp_socket_;
     const UdpSocket* rtcp_socket_;

@@ -53,6 +53,7 @@ class LegStats(TypedDict):
     codec_sent: str
     conversion: Literal["none", "relay", "convert", "transcode"]  # how what this leg sends is made
     auth_failures: int  # SRTP or SRTCP tag wrong
+    auth_failures_in_a_row: int  # of SRTP, since the last packet whose tag was right
     replayed: int
     dropped_source: int  # packets from an address that is not the leg's
     dropped_malformed: int
@@ -65,6 +66,7 @@ class LegStats(TypedDict):
     telephone_events_received: int  # presses, not packets
     telephone_events_sent: int
     heard_ms_ago: float  # since RTP or RTCP came from its peer; -1.0: none has
+    sent_ms_ago: float  # since RTP was sent to it; -1.0: none was
     remote_address: str  # "192.0.2.1 5000", "" until known
 
 

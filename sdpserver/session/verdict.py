@@ -21,7 +21,10 @@ SILENCE_S = 10.0
 """A peer that pauses its RTP goes on with RTCP, at most 6.2 s apart (RFC 3550 section 6.3.1: 5 s, randomised)."""
 
 MISMATCHED_PACKETS = 50
-"""A second of them: a codec changes with a packet of the old one on its way."""
+"""A second of them: a codec or a key changes with a packet of the old one on its way."""
+
+RINGING_TAIL_S = 0.2
+"""What was heard before a far end was there, a ringing tone, ends this much later at most."""
 
 
 def judge(session: Mapping[str, Any]) -> Verdict:
@@ -135,9 +138,9 @@ def _browser_media(session: Mapping[str, Any]) -> Verdict | None:
         return None
     if not webrtc["codecs"]:
         return _bad("no_audio_agreed", "The browser's SDP has no audio: its session has data channels only.")
-    if media["packets_received"] == 0 and media["auth_failures"]:
-        return _srtp_failed(media, "browser")
     waited_s = _since_s(session, "dtls", "renegotiated")
+    if (failed := _srtp_failed(media, "browser", waited_s)) is not None:
+        return failed
     if (mismatch := _mismatch(media, "browser", webrtc["codecs"], waited_s)) is not None:
         return mismatch
     if not direction.receives:
@@ -167,11 +170,24 @@ def _browser_media(session: Mapping[str, Any]) -> Verdict | None:
     return _stopped(media, f"the browser at {remote}", waited_s)
 
 
-def _srtp_failed(media: Mapping[str, Any], who: str) -> Verdict:
+def _srtp_failed(media: Mapping[str, Any], who: str, waited_s: float) -> Verdict | None:
+    """From the first packet on, or from some time on: RTCP may be fine all the while, since the two sides can differ
+    about the upper half of a packet's index, which RTCP carries and RTP does not (RFC 3711 sections 3.3.1 and 3.4)."""
+    received, failed, in_a_row = (
+        media[name] for name in ("packets_received", "auth_failures", "auth_failures_in_a_row")
+    )
+    if received == 0 and failed >= (1 if waited_s >= PATIENCE_S else MISMATCHED_PACKETS):
+        text = f"{failed} SRTP packets came from the {who}, and none has a right tag"
+    elif received and in_a_row >= MISMATCHED_PACKETS:
+        text = f"The last {in_a_row} SRTP packets from the {who} have wrong tags, after {received} good ones"
+    else:
+        return None
     return _bad(
         "srtp_failed",
-        f"{media['auth_failures']} SRTP packets came from the {who}, and none has a right tag: the keys differ.",
-        auth_failures=media["auth_failures"],
+        f"{text}: the keys differ, or what it sends is not encrypted.",
+        auth_failures=failed,
+        auth_failures_in_a_row=in_a_row,
+        packets_received=received,
     )
 
 
@@ -231,8 +247,9 @@ def _sip_media(session: Mapping[str, Any]) -> Verdict | None:
     direction = Direction(sip["direction"] or "sendrecv")
     if not (direction.sends and direction.receives):
         return _one_way(session, direction)
+    failed = _srtp_failed(media, "SIP peer", waited_s)
     if media["packets_received"]:
-        return _stopped(media, f"the SIP peer at {remote}", waited_s)
+        return failed or _stopped(media, f"the SIP peer at {remote}", waited_s)
     if waited_s >= PATIENCE_S and media["dropped_source"]:
         return _bad(
             "rtp_from_elsewhere",
@@ -241,8 +258,8 @@ def _sip_media(session: Mapping[str, Any]) -> Verdict | None:
             dropped_source=media["dropped_source"],
             sdp_address=remote,
         )
-    if waited_s >= PATIENCE_S and media["auth_failures"]:
-        return _srtp_failed(media, "SIP peer")
+    if failed is not None:
+        return failed
     return _unless_early(
         waited_s,
         f"The call is {session['call']['state']}, and no RTP has come from the SIP peer yet.",
@@ -288,9 +305,15 @@ def _kind(remote: str | None, media: Mapping[str, Any]) -> str:
 
 
 def _to_browser(session: Mapping[str, Any]) -> Verdict | None:
-    """A far end that is another browser, or whatever else should be heard, gives nothing that could be sent."""
+    """A far end that is another browser, or whatever else should be heard, gives nothing that could be sent.
+
+    Once it has given something it may be silent: of a SIP peer `_stopped` tells whether it is still there.
+    """
     media, timeline = session["webrtc"]["media"], session["timeline"]
-    if media is None or media["packets_sent"] or not timeline.keys() & {"answered", "early"}:
+    if media is None or not timeline.keys() & {"answered", "early"}:
+        return None
+    there_s = _since_s(session, "answered", "early", "far_end")
+    if media["packets_sent"] and (session["sip"] or media["sent_ms_ago"] / 1000 < there_s - RINGING_TAIL_S):
         return None
     waited_s = _since_s(session, "dtls", "renegotiated", "answered", "early", "far_end", "hold")
     return _unless_early(

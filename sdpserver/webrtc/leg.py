@@ -51,7 +51,7 @@ class WebRtcEvent(enum.Enum):
     CLOSED = "closed"
     """The client's close_notify."""
     GONE = "gone"
-    """No check for `ICE_TIMEOUT_S`."""
+    """No check for `ICE_TIMEOUT_S`, and no close_notify before."""
     FIRST_RTP_RECEIVED = "first_rtp_received"
     """The codec's name."""
     FIRST_RTP_SENT = "first_rtp_sent"
@@ -420,6 +420,8 @@ class WebRtcLeg:
                 self.remote_address = data.decode()
                 log.debug("client moved", leg=self.media.id, remote_address=self.remote_address)
             case LegEvent.ICE_TIMEOUT:
+                if self._dtls_state == "closed":
+                    return  # after close_notify nobody checks any more; how long a page may be gone our owner says
                 self._ice_state = "disconnected"
                 self._emit(WebRtcEvent.GONE, f"no ICE check for {ICE_TIMEOUT_S:.0f} s")
             case LegEvent.FIRST_RTP_RECEIVED:

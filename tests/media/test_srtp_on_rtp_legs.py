@@ -166,10 +166,12 @@ def test_a_wrong_key_is_counted_and_teaches_no_address(profile: SrtpProfile) -> 
         keys.give(plane, peer)
         peer.send(Keys(profile).tx.protect(rtp(1000).serialize()), stranger)
         peer.send(rtp(1000), stranger)
-        wait_for(lambda: plane.stats(peer.leg)["auth_failures"] == 2, "both to be refused")
+        wait_for(lambda: plane.stats(peer.leg)["auth_failures_in_a_row"] == 2, "both to be refused")
         keys.send(peer, rtp(1000))
         wait_for(lambda: plane.stats(peer.leg)["packets_received"] == 1, "the peer's own")
-        assert plane.stats(peer.leg)["remote_address"] == peer.rtp.address
+        stats = plane.stats(peer.leg)
+        assert stats["remote_address"] == peer.rtp.address
+        assert (stats["auth_failures"], stats["auth_failures_in_a_row"]) == (2, 0)
 
 
 def test_a_replayed_packet_is_counted(echo: Echo) -> None:

@@ -13,11 +13,13 @@ MEDIA = {
     "packets_received": 500,
     "packets_sent": 500,
     "auth_failures": 0,
+    "auth_failures_in_a_row": 0,
     "dropped_source": 0,
     "dropped_payload_type": 0,
     "dropped_conversion": 0,
     "dropped_send": 0,
     "heard_ms_ago": 20.0,
+    "sent_ms_ago": 20.0,
 }
 GOOD: dict[str, Any] = {
     "duration_s": 10.0,
@@ -73,6 +75,14 @@ EARLY = {"offer": 0.0, "answer": 1.0}
         ({"timeline": {**EARLY, "ice": 9000.0}}, None, "too_early"),
         ({"timeline": {**EARLY, "ice": 20.0}}, False, "dtls_not_connected"),
         ({"webrtc__media__packets_received": 0, "webrtc__media__auth_failures": 50}, False, "srtp_failed"),
+        (
+            {"webrtc__media__packets_received": 0, "webrtc__media__auth_failures": 1, "latest": {"dtls": 9900.0}},
+            None,
+            "too_early",
+        ),
+        ({"webrtc__media__auth_failures_in_a_row": 50}, False, "srtp_failed"),
+        ({"sip__media__auth_failures_in_a_row": 50}, False, "srtp_failed"),
+        ({"webrtc__media__auth_failures": 90, "webrtc__media__auth_failures_in_a_row": 9}, True, "ok"),
         ({"webrtc__media__packets_received": 0}, False, "no_rtp_from_browser"),
         ({"webrtc__media__packets_received": 0, "webrtc__direction": "sendonly"}, False, "browser_does_not_send"),
         ({"webrtc__direction": "recvonly"}, False, "browser_does_not_listen"),
@@ -131,6 +141,11 @@ EARLY = {"offer": 0.0, "answer": 1.0}
         ),
         ({"webrtc__media__packets_sent": 0, "sip": None}, False, "no_rtp_to_browser"),
         ({"webrtc__media__packets_sent": 0, "sip": None, "latest": {"far_end": 9900.0}}, None, "too_early"),
+        # What it rang with was heard, and nothing of the far end.
+        ({"webrtc__media__sent_ms_ago": 9450.0, "sip": None}, False, "no_rtp_to_browser"),
+        ({"webrtc__media__sent_ms_ago": 9200.0, "sip": None}, True, "ok"),
+        ({"webrtc__media__sent_ms_ago": 9450.0, "sip": None, "latest": {"answered": 7500.0}}, None, "too_early"),
+        ({"webrtc__media__sent_ms_ago": 9450.0}, True, "ok"),  # a SIP peer that pauses
         ({"webrtc__media__dropped_conversion": 500, "webrtc__media__packets_sent": 0}, False, "codec_mismatch"),
     ],
 )
