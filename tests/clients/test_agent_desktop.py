@@ -13,12 +13,9 @@ from peers.agent import Agent, Refused
 from peers.asterisk import Asterisk
 from peers.chromium import MICROPHONE_HZ
 from peers.server import ServerProcess, running
-from peers.waiting import until
 from playwright.async_api import Browser, Page
 
-from sdpserver.passwords import hash_password
-
-from .test_agent_sdk import BOB_HZ, PASSWORDS, Ann, page_of
+from .conftest import BOB_HZ, Ann
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -32,8 +29,7 @@ ORDER = """async ([url, body]) => {
 
 
 @pytest.fixture(scope="module")
-def server(asterisk: Asterisk) -> Iterator[ServerProcess]:
-    dns = [{"number": number, "password_hash": hash_password(word)} for number, word in PASSWORDS.items()]
+def server(asterisk: Asterisk, dns: list[dict[str, Any]]) -> Iterator[ServerProcess]:
     tables = {"dn": dns, "session": {"reattach_s": 5}, "http": {"cors_origins": [DESKTOP]}}
     with running(ServerProcess.for_asterisk(asterisk, tables)) as process:
         yield process
@@ -77,21 +73,6 @@ async def _desktop(browser: Browser, server: ServerProcess) -> AsyncIterator[Des
 async def desktop(chromium: Browser, server: ServerProcess) -> AsyncIterator[Desktop]:
     async with _desktop(chromium, server) as found:
         yield found
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def ann(chromium: Browser, server: ServerProcess) -> AsyncIterator[Ann]:
-    async with page_of(chromium, server) as found:
-        await found.open()
-        yield found
-    await until(lambda: not server.open_sessions(), timeout_s=5, what="the sessions to end")
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def bob(server: ServerProcess) -> AsyncIterator[Agent]:
-    async with Agent(server.url) as agent:
-        await agent.register("5002", PASSWORDS["5002"])
-        yield agent
 
 
 async def test_a_shift_at_the_desktop(ann: Ann, bob: Agent, desktop: Desktop) -> None:

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
 from peers.agent import Agent
 from peers.asterisk import Asterisk
 from peers.chromium import MICROPHONE_HZ
 from peers.server import ServerProcess, running
-from peers.waiting import until
-from playwright.async_api import Browser
 
-from sdpserver.passwords import hash_password
-
-from .test_agent_sdk import BOB_HZ, PASSWORDS, Ann, page_of
+from .conftest import BOB_HZ, PASSWORDS, Ann
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 @pytest.fixture(scope="module")
-def server(asterisk: Asterisk) -> Iterator[ServerProcess]:
-    dns = [{"number": number, "password_hash": hash_password(word)} for number, word in PASSWORDS.items()]
+def server(asterisk: Asterisk, dns: list[dict[str, Any]]) -> Iterator[ServerProcess]:
     with running(ServerProcess.for_asterisk(asterisk, {"dn": dns})) as process:
         yield process
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def ann(chromium: Browser, server: ServerProcess) -> AsyncIterator[Ann]:
-    async with page_of(chromium, server) as found:
-        await found.open()
-        yield found
-    await until(lambda: not server.open_sessions(), timeout_s=5, what="the sessions to end")
 
 
 async def order(server: ServerProcess, action: str, **body: Any) -> dict[str, Any]:
