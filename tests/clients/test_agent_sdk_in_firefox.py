@@ -9,26 +9,13 @@ from typing import Any
 import pytest
 from peers import audio
 from peers.agent import Agent
-from peers.firefox import firefox, served, tone_of
+from peers.firefox import firefox, page_of, served, tone_of
 from peers.server import ServerProcess, running
 
 from sdpserver.passwords import hash_password
 
 BOB_HZ = 700.0
-PAGE = """<!doctype html><meta charset="utf-8"><script type="module">
-import { SdpServerAgent } from "SERVER/sdk/agent.js";
-const post = async (path, body) => (await fetch(path, {method: "POST", body: JSON.stringify(body ?? null)})).json();
-
-// 1.5 s of it. An AudioContext does not run here, for want of a sound card.
-async function heard(stream) {
-  const recorder = new MediaRecorder(stream, {mimeType: "audio/ogg;codecs=opus"});
-  const found = new Promise(done => { recorder.ondataavailable = ({data}) => done(data); });
-  recorder.start();
-  setTimeout(() => recorder.stop(), 1500);
-  const octets = new Uint8Array(await (await found).arrayBuffer());
-  return btoa(String.fromCharCode(...octets));
-}
-
+SCRIPT = """import { SdpServerAgent } from "SERVER/sdk/agent.js";
 const hears = async call => heard(call.stream ?? await new Promise(done => call.on("stream", done)));
 
 async function main() {
@@ -52,9 +39,7 @@ async function main() {
   await agent.close();
   return [agent.state, made.endReason, taken.endReason];
 }
-
-main().catch(error => [String(error)]).then(results => post("/results", results));
-</script>"""
+"""
 
 
 async def test_firefox_makes_and_takes_calls() -> None:
@@ -81,7 +66,7 @@ async def test_firefox_makes_and_takes_calls() -> None:
         }
         server = await asyncio.to_thread(ServerProcess, tables)
         with running(server):
-            page = PAGE.replace("SERVER", server.url)
+            page = page_of(SCRIPT.replace("SERVER", server.url))
             async with Agent(server.url) as bob, asyncio.timeout(45):
                 await bob.register("5002", "pw")
                 async with firefox(url):

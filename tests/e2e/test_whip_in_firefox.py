@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import pytest
-from peers.firefox import firefox, served, tone_of
+from peers.firefox import firefox, page_of, served, tone_of
 from peers.server import ServerProcess, running
 from peers.whip import WHIP_WHEP
 
@@ -17,22 +17,10 @@ from sdpserver.webrtc.addresses import AnnouncedAddresses
 
 MICROPHONE_HZ = 1000.0
 """Of Firefox's fake one."""
-PAGE = """<!doctype html><meta charset="utf-8"><script type="module">
-CLIENT
-const post = async (path, body) => (await fetch(path, {method: "POST", body: JSON.stringify(body ?? null)})).json();
+SCRIPT = """CLIENT
 const settled = async pc => {
   while (!["connected", "completed"].includes(pc.iceConnectionState)) await new Promise(done => setTimeout(done, 20));
 };
-
-// 1.5 s of it. An AudioContext does not run here, for want of a sound card.
-async function heard(stream) {
-  const recorder = new MediaRecorder(stream, {mimeType: "audio/ogg;codecs=opus"});
-  const found = new Promise(done => { recorder.ondataavailable = ({data}) => done(data); });
-  recorder.start();
-  setTimeout(() => recorder.stop(), 1500);
-  const octets = new Uint8Array(await (await found).arrayBuffer());
-  return btoa(String.fromCharCode(...octets));
-}
 
 async function main() {
   const microphone = await navigator.mediaDevices.getUserMedia({audio: true});
@@ -49,9 +37,7 @@ async function main() {
   await client.stop();
   return [first, second];
 }
-
-main().catch(error => [String(error)]).then(results => post("/results", results));
-</script>"""
+"""
 
 
 async def test_firefox_calls_restarts_ice_and_hangs_up() -> None:
@@ -72,7 +58,7 @@ async def test_firefox_calls_restarts_ice_and_hangs_up() -> None:
         server = await asyncio.to_thread(ServerProcess, tables)
         with running(server):
             client = WHIP_WHEP.read_text().replace("export class", "class")
-            page = PAGE.replace("CLIENT", client).replace("SERVER", server.url)
+            page = page_of(SCRIPT.replace("CLIENT", client).replace("SERVER", server.url))
             async with firefox(url), asyncio.timeout(45):
                 heard = await results
             assert len(heard) == 2, heard

@@ -34,6 +34,32 @@ PREFS = {
     "toolkit.telemetry.enabled": False,
 }
 
+_PAGE = """<!doctype html><meta charset="utf-8"><script type="module">
+const post = async (path, body) => (await fetch(path, {method: "POST", body: JSON.stringify(body ?? null)})).json();
+
+// 1.5 s of it. An AudioContext does not run here, for want of a sound card.
+async function heard(stream) {
+  const recorder = new MediaRecorder(stream, {mimeType: "audio/ogg;codecs=opus"});
+  const found = new Promise(done => { recorder.ondataavailable = ({data}) => done(data); });
+  recorder.start();
+  setTimeout(() => recorder.stop(), 1500);
+  const octets = new Uint8Array(await (await found).arrayBuffer());
+  return btoa(String.fromCharCode(...octets));
+}
+
+SCRIPT
+
+main().catch(error => [String(error)]).then(results => post("/results", results));
+</script>"""
+
+
+def page_of(script: str) -> str:
+    """A page that posts to /results what the script's `main()` returns, or in a list why it failed.
+
+    The script has `post(path, body)`, and `heard(stream)`, a recording for `tone_of` in base64.
+    """
+    return _PAGE.replace("SCRIPT", script)
+
 
 @asynccontextmanager
 async def served(reply: Callable[[str, Any], Awaitable[Any]], page: Callable[[], str]) -> AsyncIterator[str]:
