@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from peers import audio
 from peers.asterisk import Asterisk
-from peers.chromium import MICROPHONE_HZ, Caller, caller
+from peers.chromium import MICROPHONE_HZ, Caller, caller, hear_each_other
 from peers.server import ServerProcess, running
 from playwright.async_api import Browser
 
@@ -49,12 +49,7 @@ async def test_browser_and_pbx_hear_the_voice_when_the_pbx_echoes(
 ) -> None:
     async with caller(chromium, gateway.url) as page:
         channel = await dial(page, asterisk, "600", codec=codec, trunk=trunk)
-        await page.wait_tone(MICROPHONE_HZ)
-        recording = asterisk.record(channel)
-        pcm, rate = await page.listen(1.5)
-        there = await to_thread(recording.stop)
-        audio.check_tone(pcm, rate, MICROPHONE_HZ, min_duration_s=1.4)
-        audio.check_tone(*there, MICROPHONE_HZ, min_duration_s=1.2)
+        await hear_each_other(page, asterisk, channel)
         assert (await page.state())["codec"] == f"audio/{codec}"
         await page.hang_up()
 
@@ -64,12 +59,7 @@ async def test_redundant_audio_of_the_browser_reaches_the_pbx(
 ) -> None:
     async with caller(chromium, gateway.url) as page:
         channel = await dial(page, asterisk, "600", codec="red opus", trunk="ulaw")
-        await page.wait_tone(MICROPHONE_HZ)
-        recording = asterisk.record(channel)
-        pcm, rate = await page.listen(1.5)
-        there = await to_thread(recording.stop)
-        audio.check_tone(pcm, rate, MICROPHONE_HZ, min_duration_s=1.4)
-        audio.check_tone(*there, MICROPHONE_HZ, min_duration_s=1.2)
+        await hear_each_other(page, asterisk, channel)
         assert (await page.state())["codec"] == "audio/opus"
         media = gateway.session(page.answer["session_id"])["webrtc"]["media"]
         assert (media["codec_received"], media["dropped_malformed"], media["dropped_payload_type"]) == ("red", 0, 0)
@@ -103,12 +93,7 @@ async def test_the_browser_hears_440_hz_while_the_pbx_hears_the_voice(
 ) -> None:
     async with caller(chromium, gateway.url) as page:
         channel = await dial(page, asterisk, "601", codec=codec, trunk=trunk)
-        await page.wait_tone(440)
-        recording = asterisk.record(channel)
-        pcm, rate = await page.listen(1.5)
-        there = await to_thread(recording.stop)
-        audio.check_tone(pcm, rate, 440, min_duration_s=1.4)
-        audio.check_tone(*there, MICROPHONE_HZ, min_duration_s=1.2)
+        await hear_each_other(page, asterisk, channel, 440)
         await page.hang_up()
 
 

@@ -18,7 +18,7 @@ from peers import audio
 from peers.aiortc_client import VOICE_HZ, Client, dial
 from peers.ari import Ari
 from peers.asterisk import Asterisk, User, running_asterisk
-from peers.chromium import MICROPHONE_HZ, caller
+from peers.chromium import caller, hear_each_other
 from peers.rtp_phone import SRTP, RtpPhone
 from peers.server import ServerProcess, running
 from peers.sip_peer import PeerDialog, SipPeer, sdp
@@ -67,12 +67,7 @@ async def test_browser_and_pbx_hear_each_other(
         mark = pbx.ami.mark()
         await page.call("601", trunk=trunk, codec=codec)
         channel = await to_thread(pbx.wait_channel, since=mark)
-        await page.wait_tone(440)
-        recording = pbx.record(channel)
-        pcm, rate = await page.listen(1.5)
-        there = await to_thread(recording.stop)
-        audio.check_tone(pcm, rate, 440, min_duration_s=1.4)
-        audio.check_tone(*there, MICROPHONE_HZ, min_duration_s=1.2)
+        await hear_each_other(page, pbx, channel, 440)
         (session,) = [found for found in secure_gateway.sessions() if found["state"] == "connected"]
         assert session["sip"]["srtp"] == (None if trunk.startswith("plain") else SHA1_80)
         assert session["sip"]["media"]["auth_failures"] == 0

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from peers import audio
 from peers.asterisk import Asterisk
-from peers.chromium import MICROPHONE_HZ
+from peers.chromium import MICROPHONE_HZ, hear_each_other
 from peers.server import ServerProcess
 from peers.waiting import until
 from peers.whip import WhipCaller, whip_caller
@@ -45,12 +45,7 @@ async def test_a_client_hears_its_voice_from_the_pbx_and_hangs_up(
 ) -> None:
     async with whip_caller(chromium, gateway.url) as page:
         resource, channel = await dial(page, asterisk, "600")
-        await page.wait_tone(MICROPHONE_HZ)
-        recording = asterisk.record(channel)
-        pcm, rate = await page.listen(1.5)
-        there = await to_thread(recording.stop)
-        audio.check_tone(pcm, rate, MICROPHONE_HZ, min_duration_s=1.4)
-        audio.check_tone(*there, MICROPHONE_HZ, min_duration_s=1.2)
+        await hear_each_other(page, asterisk, channel)
         (listed,) = gateway.sessions()
         assert listed["session_id"] == session_id(resource)
         assert listed["call"]["call_id"] in gateway.calls()

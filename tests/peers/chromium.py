@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import tempfile
 import time
@@ -13,6 +14,7 @@ from playwright.async_api import Browser, Page, Route, async_playwright
 from playwright.async_api import Error as PlaywrightError
 
 from . import audio
+from .asterisk import Asterisk
 
 EXECUTABLE = "/usr/bin/chromium"
 MICROPHONE_HZ = 1000.0
@@ -180,6 +182,16 @@ async def caller(process: Browser, url: str) -> AsyncIterator[Caller]:
         with contextlib.suppress(PlaywrightError):  # closed already, or it has no connection
             await page.page.evaluate("pc.close()")
         await context.close()
+
+
+async def hear_each_other(page: Caller, pbx: Asterisk, channel: str, frequency_hz: float = MICROPHONE_HZ) -> None:
+    """For 1.5 s the page hears this tone, and the channel the page's microphone."""
+    await page.wait_tone(frequency_hz)
+    recording = pbx.record(channel)
+    pcm, rate = await page.listen(1.5)
+    there = await asyncio.to_thread(recording.stop)
+    audio.check_tone(pcm, rate, frequency_hz, min_duration_s=1.4)
+    audio.check_tone(*there, MICROPHONE_HZ, min_duration_s=1.2)
 
 
 @contextlib.asynccontextmanager
