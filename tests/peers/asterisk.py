@@ -16,6 +16,7 @@ from pathlib import Path
 from . import audio
 from .ami import Ami, AmiEvent
 from .ports import claim_block, release_block
+from .processes import end
 from .waiting import wait_until
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -117,7 +118,7 @@ class Asterisk:
         return True
 
     def stop(self) -> None:
-        """Idempotent. By its own id, never by name."""
+        """Idempotent."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
@@ -135,12 +136,7 @@ class Asterisk:
 
     def _end(self, signal_number: signal.Signals) -> None:
         if self.process is not None:
-            self.process.send_signal(signal_number)
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait(5)
+            end(self.process, signal_number)
             self.process = None
         if self._ami is not None:
             self._ami.close()

@@ -16,6 +16,7 @@ import psutil  # type: ignore[import-untyped]
 import psycopg
 
 from .ports import claim_block, release_block
+from .processes import end
 from .waiting import wait_until
 
 PASSWORD = "hidden:p@ss/word"
@@ -112,15 +113,9 @@ class PostgreSql:
                 process.send_signal(number)
 
     def _end(self, signal_number: signal.Signals) -> None:
-        if self.process is None:
-            return
-        self.process.send_signal(signal_number)
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait(5)
-        self.process = None
+        if self.process is not None:
+            end(self.process, signal_number)
+            self.process = None
 
     def close(self) -> None:
         """Stop it and remove its data."""
