@@ -92,6 +92,12 @@ class Codec:
         channels = f"/{self.channels}" if self.channels > 1 else ""
         return f"{self.payload_type} {self.name}/{self.clock_rate_hz}{channels}"
 
+    @property
+    def lines(self) -> list[str]:
+        """`a=rtpmap` and, when it has parameters, `a=fmtp` (RFC 8866 sections 6.6 and 6.15)."""
+        fmtp = [f"a=fmtp:{self.payload_type} {self.fmtp}"] if self.fmtp else []
+        return [f"a=rtpmap:{self.rtpmap}", *fmtp]
+
     def with_payload_type(self, payload_type: int) -> Codec:
         return replace(self, payload_type=payload_type, send_payload_type=payload_type)
 

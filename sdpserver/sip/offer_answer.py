@@ -149,9 +149,7 @@ def _audio(
     if offered is not None and offered.is_held:
         lines.append(HELD_CONNECTION)
     for codec in codecs:
-        lines.append(f"a=rtpmap:{codec.rtpmap}")
-        if codec.fmtp:
-            lines.append(f"a=fmtp:{codec.payload_type} {codec.fmtp}")
+        lines += codec.lines
     lines += [crypto.line for crypto in cryptos]
     lines += [f"a=ptime:{ptime_ms}", f"a={direction.value}"]
     if offered is not None and offered.rtcp_mux:

@@ -392,9 +392,7 @@ def _audio(codecs: Sequence[Codec], direction: Direction, ptime_ms: int) -> list
         lines.append("a=msid:sdpserver audio")
     lines.append("a=rtcp-mux")
     for codec in codecs:
-        lines.append(f"a=rtpmap:{codec.rtpmap}")
-        if codec.fmtp:
-            lines.append(f"a=fmtp:{codec.payload_type} {codec.fmtp}")
+        lines += codec.lines
     return [*lines, f"a=ptime:{ptime_ms}", f"a=maxptime:{MAX_PTIME_MS}"]
 
 
