@@ -23,18 +23,26 @@ T = TypeVar("T")
 Key = tuple[str, ...]
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
-PARAMETERS = (
-    Parameter(
-        name="limit",
-        type=Annotated[int, Meta(ge=1, le=MAX_LIMIT)],
-        description=f"At most so many; by default all, or with a cursor {DEFAULT_LIMIT}.",
-    ),
-    Parameter(
-        name="cursor",
-        type=Annotated[str, Meta(max_length=512)],
-        description="`next_cursor` of the page before; the filters stay the same.",
-    ),
-)
+
+
+def page_parameters(by_default: str) -> tuple[Parameter, Parameter]:
+    """`limit` and `cursor`. `by_default`: how many items there are without a limit, as a reader of /openapi.json is
+    told."""
+    return (
+        Parameter(
+            name="limit",
+            type=Annotated[int, Meta(ge=1, le=MAX_LIMIT)],
+            description=f"At most so many; by default {by_default}.",
+        ),
+        Parameter(
+            name="cursor",
+            type=Annotated[str, Meta(max_length=512)],
+            description="`next_cursor` of the page before; the filters stay the same.",
+        ),
+    )
+
+
+PARAMETERS = page_parameters(f"all, or with a cursor {DEFAULT_LIMIT}")
 
 
 class PageMembers(TypedDict, total=False):

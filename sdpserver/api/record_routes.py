@@ -26,7 +26,7 @@ from sdpserver.records.query import Cursor, Scope, TimeColumn
 from .accept import choose
 from .credentials import Principal
 from .operations import Content, Operation, Parameter
-from .paging import DEFAULT_LIMIT, MAX_LIMIT
+from .paging import DEFAULT_LIMIT, page_parameters
 from .query import read_query
 from .requests import principal_of
 
@@ -54,16 +54,7 @@ PARAMETERS = (
     Parameter(name="result", type=list[CallResult], description="Any of these, separated by commas."),
     Parameter(name="direction", type=CallDirection, description="Of the call, seen from its client."),
     Parameter(name="call_id", type=CallId, description="One call."),
-    Parameter(
-        name="limit",
-        type=Annotated[int, Meta(ge=1, le=MAX_LIMIT)],
-        description=f"At most so many; by default {DEFAULT_LIMIT} as JSON, and all as CSV.",
-    ),
-    Parameter(
-        name="cursor",
-        type=Annotated[str, Meta(max_length=512)],
-        description="`next_cursor` of the page before; the filters stay the same.",
-    ),
+    *page_parameters(f"{DEFAULT_LIMIT} as JSON, and all as CSV"),
 )
 
 
