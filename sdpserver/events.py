@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -45,13 +45,19 @@ class SessionEvent:
 
 
 class Subscription:
-    """One reader of a log. A reader that falls `QUEUE_LENGTH` events behind is ended (`overrun`), not waited for."""
+    """One reader of a log. A reader that falls `QUEUE_LENGTH` events behind is ended (`overrun`), not waited for.
 
-    def __init__(self, log: EventLog) -> None:
+    The events that it begins with do not count: all that is kept may be more than that, and it had no time to read.
+    """
+
+    def __init__(self, log: EventLog, first: Sequence[SessionEvent]) -> None:
         self._log = log
-        self._queue: asyncio.Queue[SessionEvent | None] = asyncio.Queue(QUEUE_LENGTH + 1)
+        self._limit = len(first) + QUEUE_LENGTH
+        self._queue: asyncio.Queue[SessionEvent | None] = asyncio.Queue(self._limit + 1)
         self.overrun = False
         self._ended = False
+        for event in first:
+            self._put(event)
 
     @property
     def exhausted(self) -> bool:
@@ -59,7 +65,7 @@ class Subscription:
         return self._ended and self._queue.qsize() <= 1
 
     def _put(self, event: SessionEvent) -> None:
-        if self._queue.qsize() < QUEUE_LENGTH:
+        if self._queue.qsize() < self._limit:
             self._queue.put_nowait(event)
         else:
             self.overrun = True
@@ -67,7 +73,7 @@ class Subscription:
 
     def _end(self) -> None:
         self._ended = True
-        # One place more than QUEUE_LENGTH, kept for this mark.
+        # One place more than the limit, kept for this mark.
         if not self._queue.full():
             self._queue.put_nowait(None)
 
@@ -160,10 +166,7 @@ class EventLog:
 
     def subscribe(self, *, after_id: int = 0) -> Subscription:
         """Follow the log, beginning with what is kept of the events after `after_id`."""
-        subscription = Subscription(self)
-        for event in self.kept:
-            if event.id > after_id:
-                subscription._put(event)
+        subscription = Subscription(self, [event for event in self.kept if event.id > after_id])
         if self.closed:
             subscription._end()
         else:

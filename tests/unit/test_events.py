@@ -117,6 +117,22 @@ async def test_a_slow_reader_is_ended_and_the_others_go_on() -> None:
     assert seen == list(range(1, QUEUE_LENGTH + 11))
 
 
+async def test_a_reader_that_begins_with_all_that_is_kept_is_not_a_slow_one() -> None:
+    log = EventLog(clock=Clock())
+    for _ in range(LOG_LENGTH):
+        log.emit("x")
+    log.emit_latest("talking")
+    log.emit_latest("quality")
+    reader = log.subscribe()
+    for _ in range(QUEUE_LENGTH):
+        log.emit("y")
+    assert log.subscribers == 1
+    log.emit("z")
+    assert log.subscribers == 0
+    assert reader.overrun
+    assert [event.id async for event in reader] == list(range(1, LOG_LENGTH + QUEUE_LENGTH + 3))
+
+
 def test_the_log_keeps_a_bounded_number_of_events() -> None:
     log = EventLog(clock=Clock())
     for _ in range(LOG_LENGTH + 5):
