@@ -190,3 +190,8 @@ class Unavailable(ServerError):
     """503: full or draining, with Retry-After."""
 
     status = 503
+
+
+def no_such_call() -> NotFound:
+    """`call_not_found`: nobody is told whether it is somebody else's or not there."""
+    return NotFound("no such call", reason="call_not_found")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from sdpserver.errors import Conflict, NotFound
+from sdpserver.errors import Conflict, no_such_call
 from sdpserver.events import SessionEvent
 from sdpserver.session import Session
 
@@ -118,7 +118,7 @@ class Connection:
         """
         found = self.calls.get(call_id)
         if found is None:
-            raise NotFound("no such call", reason="call_not_found")
+            raise no_such_call()
         return found
 
     def live_call(self, call_id: str) -> Session:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from sdpserver.errors import Conflict, NotFound
+from sdpserver.errors import Conflict, no_such_call
 from sdpserver.session import Session
 
 from .connection import Connection, Registration
@@ -131,7 +131,7 @@ def ask_to_answer(dn: Dn, call_id: str | None) -> Session:
     :raises NotFound: `call_not_found`. :raises Conflict: `not_ringing`, `unavailable`.
     """
     if call_id is not None and call_id not in dn.calls:
-        raise _no_such_call()
+        raise no_such_call()
     ringing = next(iter(dn.ringing.values()), None) if call_id is None else dn.ringing.get(call_id)
     if ringing is None:
         raise Conflict("no call rings there", reason="not_ringing")
@@ -179,9 +179,5 @@ def _call(dn: Dn, call_id: str | None) -> Session:
         return dn.active_call
     session = dn.calls.get(call_id)
     if session is None:
-        raise _no_such_call()
+        raise no_such_call()
     return session
-
-
-def _no_such_call() -> NotFound:
-    return NotFound("no such call", reason="call_not_found")

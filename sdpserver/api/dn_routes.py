@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sdpserver.agents import Agents
-from sdpserver.errors import BadRequest, NotFound
+from sdpserver.errors import BadRequest, no_such_call
 from sdpserver.models.calls import CallList, CallStatus, HangupRequest, MakeCallRequest, TransferRequest, WhichCall
 from sdpserver.models.dns import DnInfo, DnList
 from sdpserver.models.session import LiveCall
@@ -62,7 +62,7 @@ def find_call(request: Request, principal: Principal, call_id: str) -> Session:
     """
     session = sessions_of(request).find_call(call_id, owner=None)
     if not _may_see(principal, session):
-        raise NotFound("no such call", reason="call_not_found")
+        raise no_such_call()
     return session
 
 
@@ -73,7 +73,7 @@ def find_any_call(request: Request, principal: Principal, call_id: str) -> Sessi
     """
     session = sessions_of(request).find_any_call(call_id)
     if not _may_see(principal, session):
-        raise NotFound("no such call", reason="call_not_found")
+        raise no_such_call()
     return session
 
 

@@ -15,7 +15,7 @@ import structlog
 
 from sdpserver._media import Sound
 from sdpserver.config import Config, Trunk
-from sdpserver.errors import ClientError, ConfigError, Conflict, NotFound, SdpServerError, Unavailable
+from sdpserver.errors import ClientError, ConfigError, Conflict, NotFound, SdpServerError, Unavailable, no_such_call
 from sdpserver.events import Subscription
 from sdpserver.media import MediaPlane
 from sdpserver.models.session import SessionInfo
@@ -364,7 +364,7 @@ class Sessions:
         """
         session = self._calls.get(call_id)
         if session is None:
-            raise NotFound("no such call", reason="call_not_found")
+            raise no_such_call()
         return session
 
     def find_call(self, call_id: str, *, owner: str | None) -> Session:
@@ -375,7 +375,7 @@ class Sessions:
         """
         session = self.find_any_call(call_id)
         if owner not in (None, session.owner):
-            raise NotFound("no such call", reason="call_not_found")
+            raise no_such_call()
         if isinstance(session, EndedSession) or session.closed:
             raise Conflict("the call has ended", reason="call_ended", session_id=session.id)
         return session
