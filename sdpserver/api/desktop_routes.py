@@ -13,7 +13,7 @@ from typing import Any, cast
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sdpserver.agents import Agents, Desktops, desktop
+from sdpserver.agents import Desktops, desktop
 from sdpserver.agents.desktop import DesktopKey
 from sdpserver.agents.directory import Dn
 from sdpserver.errors import BadRequest, ClientError, PeerError, SdpServerError, Unavailable
@@ -38,7 +38,7 @@ from sdpserver.session import Session
 
 from .operations import BODY_ERRORS, Operation, Parameter
 from .query import query_value
-from .requests import body_of, client_address, optional_body_of, principal_of
+from .requests import agents_of, body_of, client_address, optional_body_of, principal_of
 from .responses import json_response
 
 
@@ -102,9 +102,10 @@ async def make_call(request: Request) -> Response:
     message = await body_of(request, DesktopMakeCallRequest)
     if (message.destination is None) == (message.to is None):
         raise BadRequest("destination or to must be there, and only one of them", reason="missing_field")
-    agents = cast(Agents, request.app.state.agents)
     to = message.destination or message.to or ""
-    return _carry_out("MakeCall", lambda: agents.make_call(_dn(request, key, message).number, to, auto_answer=True))
+    return _carry_out(
+        "MakeCall", lambda: agents_of(request).make_call(_dn(request, key, message).number, to, auto_answer=True)
+    )
 
 
 async def answer_call(request: Request) -> Response:

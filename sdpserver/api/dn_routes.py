@@ -7,12 +7,11 @@ own calls only.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sdpserver.agents import Agents
 from sdpserver.errors import BadRequest, no_such_call
 from sdpserver.models.calls import CallList, CallStatus, HangupRequest, MakeCallRequest, TransferRequest, WhichCall
 from sdpserver.models.dns import DnInfo, DnList
@@ -28,12 +27,8 @@ from .credentials import Principal
 from .operations import BODY_ERRORS, Operation
 from .paging import page
 from .query import read_query
-from .requests import body_of, principal_of, sessions_of
+from .requests import agents_of, body_of, principal_of, sessions_of
 from .responses import json_response
-
-
-def _agents(request: Request) -> Agents:
-    return cast(Agents, request.app.state.agents)
 
 
 def _may_see(principal: Principal, session: Session | EndedSession) -> bool:
@@ -52,7 +47,7 @@ def _call(request: Request, principal: Principal, which: WhichCall) -> Session:
         raise BadRequest("callId or dn must be there, and only one of them", reason="missing_field")
     if which.dn is not None:
         principal.require("dn")
-        return _agents(request).find(which.dn).active_call
+        return agents_of(request).find(which.dn).active_call
     return find_call(request, principal, which.callId or "")
 
 
@@ -84,7 +79,7 @@ async def list_dns(request: Request) -> Response:
     numbers = query.get("dn")
     found = [
         dn
-        for dn in _agents(request).all
+        for dn in agents_of(request).all
         if query.get("status", dn.status) == dn.status and (numbers is None or dn.number in numbers)
     ]
     listed = page(found, lambda dn: (dn.number,), query)
@@ -94,7 +89,7 @@ async def list_dns(request: Request) -> Response:
 async def describe_dn(request: Request) -> Response:
     """GET /api/dn/{dn}."""
     principal_of(request, "dn")
-    return json_response(_agents(request).find(request.path_params["dn"]).describe())
+    return json_response(agents_of(request).find(request.path_params["dn"]).describe())
 
 
 async def active_calls(request: Request) -> Response:
@@ -108,7 +103,7 @@ async def calls_of_dn(request: Request) -> Response:
     """GET /api/calls/dn/{dn}."""
     principal_of(request, "dn")
     query = read_query(request, CALL_PARAMETERS)
-    return _list_calls(_agents(request).find(request.path_params["dn"]).calls.values(), query)
+    return _list_calls(agents_of(request).find(request.path_params["dn"]).calls.values(), query)
 
 
 def _list_calls(calls: Iterable[Session], query: Mapping[str, Any]) -> Response:
@@ -141,7 +136,7 @@ async def make(request: Request) -> Response:
     """POST /api/call/make."""
     principal_of(request, "dn")
     message = await body_of(request, MakeCallRequest)
-    session = _agents(request).make_call(message.from_, message.to, auto_answer=message.autoAnswer)
+    session = agents_of(request).make_call(message.from_, message.to, auto_answer=message.autoAnswer)
     return json_response(CallStatus(callId=session.call_id, status="ringing"))
 
 

@@ -10,6 +10,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.types import Receive
 
+from sdpserver.agents import Agents
 from sdpserver.config import AccessScope
 from sdpserver.json_bodies import decode
 from sdpserver.models.webrtc import OfferRequest
@@ -25,6 +26,10 @@ T = TypeVar("T")
 
 def sessions_of(request: Request) -> Sessions:
     return cast(Sessions, request.app.state.sessions)
+
+
+def agents_of(request: Request) -> Agents:
+    return cast(Agents, request.app.state.agents)
 
 
 def principal_of(request: Request, scope: AccessScope | None = "session") -> Principal:
