@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+from asyncio import to_thread
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from peers.agent import Agent
+from peers.agent import Agent, AgentCall
 from peers.asterisk import Asterisk, User, running_asterisk
 from peers.server import ServerProcess, running
 
 from sdpserver.passwords import hash_password
 
+from .sipp_lines import Line, Lines
+
 PASSWORDS = {"7001": "ann's", "7002": "bob's", "7003": "cem's"}
 NAMES = {"7001": "Ann", "7002": "Bob", "7003": "Cem"}
 REATTACH_S = 2
+ANN_HZ, BOB_HZ, CEM_HZ = 700.0, 1100.0, 1700.0
+ANN, BOB, CEM = EXTENSIONS = "1002", "1003", "5001"
+HZ = dict(zip(EXTENSIONS, (ANN_HZ, BOB_HZ, CEM_HZ), strict=True))
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +46,6 @@ def trunked(dns: list[dict[str, Any]], asterisk: Asterisk) -> Iterator[ServerPro
     tables = {"dn": dns, "session": {"reattach_s": REATTACH_S}}
     with running(ServerProcess.for_asterisk(asterisk, tables)) as process:
         yield process
-
-
-EXTENSIONS = ("1002", "1003", "5001")
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +73,66 @@ async def registered(server: ServerProcess, number: str) -> AsyncIterator[Agent]
     async with Agent(server.url) as agent:
         await agent.register(number, PASSWORDS[number])
         yield agent
+
+
+async def connected(
+    caller: Agent, callee: Agent, number: str, *, hz: tuple[float, float]
+) -> tuple[AgentCall, AgentCall]:
+    """A call from one agent to another that is answered and heard on both sides."""
+    before = sum(message["type"] == "incomingCall" for message in callee.received)
+    calling = await caller.call(number, frequency_hz=hz[0])
+    answered = await callee.answer(await callee.incoming(number=before), frequency_hz=hz[1])
+    await calling.client.wait_tone(hz[1])
+    await answered.client.wait_tone(hz[0])
+    return calling, answered
+
+
+@contextlib.asynccontextmanager
+async def agents(upstream: ServerProcess, *numbers: str) -> AsyncIterator[list[Agent]]:
+    """With these DNs, by the PBX's passwords."""
+    found = [Agent(upstream.url) for _ in numbers]
+    try:
+        for agent, number in zip(found, numbers, strict=True):
+            await agent.connect()
+            await agent.register(number, f"pw{number}")
+        yield found
+    finally:
+        for agent in found:
+            await agent.close()
+
+
+async def consulted_and_transferred(ann: Agent, bob: Agent, cem: Agent) -> tuple[AgentCall, ...]:
+    """Ann has called Bob, who has called Cem and connected the two, by REFER with Replaces; Ann hears Cem.
+
+    The four ends: Ann's, Bob's of her call, Bob's of his own, Cem's.
+    """
+    first = await ann.call(BOB, frequency_hz=HZ[ANN])
+    first_there = await bob.answer(await bob.incoming(), frequency_hz=HZ[BOB])
+    await first.client.wait_tone(HZ[BOB])
+    second = await bob.call(CEM, frequency_hz=HZ[BOB])
+    await first_there.wait("held", by="local")
+    second_there = await cem.answer(await cem.incoming(), frequency_hz=HZ[CEM])
+    await second.client.wait_tone(HZ[CEM])
+    await first_there.order("transfer", consultCallId=second.call_id)
+    for call in (first_there, second):
+        assert (await call.wait("callEnded"))["reason"] == "transferred"
+    await first.client.wait_tone(HZ[CEM])
+    return first, first_there, second, second_there
+
+
+async def sent_on(pbx: Asterisk, ann: Agent) -> AgentCall:
+    """Ann's call to the PBX's echo, which the PBX has sent on to its 440 Hz, by REFER; she hears them."""
+    mark = pbx.ami.mark()
+    call = await ann.call("600", frequency_hz=HZ[ANN])
+    channel = await to_thread(pbx.wait_channel, since=mark)
+    await call.client.wait_tone(HZ[ANN])
+    await to_thread(pbx.redirect, channel, "640")
+    await call.client.wait_tone(440)
+    return call
+
+
+@pytest.fixture
+def line(lines: Lines, tmp_path: Path) -> Iterator[Line]:
+    """To SIPp, of the module's `lines`."""
+    yield lines.next(tmp_path)
+    lines.check_idle()

@@ -11,8 +11,7 @@ import pytest
 from peers.agent import Agent, AgentCall
 from peers.server import ServerProcess, running
 
-from .conftest import PASSWORDS, registered
-from .test_transfers import ANN_HZ, BOB_HZ, CEM_HZ, connected
+from .conftest import ANN_HZ, BOB_HZ, CEM_HZ, PASSWORDS, connected, registered
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ import httpx
 from peers.server import ServerProcess
 from peers.waiting import until
 
-from .conftest import registered
-from .test_transfers import ANN_HZ, BOB_HZ, CEM_HZ, connected
+from .conftest import ANN_HZ, BOB_HZ, CEM_HZ, connected, registered
 
 
 async def records(server: ServerProcess, count: int, call_ids: set[str]) -> dict[str, dict[str, Any]]:

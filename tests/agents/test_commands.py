@@ -16,8 +16,7 @@ from peers.rooms import heard_of, hears
 from peers.server import ServerProcess, running, trunks_to
 from peers.waiting import until
 
-from .conftest import registered
-from .test_transfers import connected
+from .conftest import connected, registered
 
 # None of the sums and differences of two is the third.
 ANN_HZ, BOB_HZ, CEM_HZ = 500.0, 900.0, 1700.0

@@ -6,8 +6,7 @@ import pytest
 from peers.agent import Agent, AgentCall, Refused
 from peers.server import ServerProcess
 
-from .conftest import registered
-from .test_transfers import ANN_HZ, BOB_HZ, CEM_HZ, connected
+from .conftest import ANN_HZ, BOB_HZ, CEM_HZ, connected, registered
 
 
 async def consult(agent: Agent, call: AgentCall, to: str) -> AgentCall:

@@ -12,8 +12,7 @@ from peers.agent import Agent
 from peers.server import ServerProcess, running
 from peers.waiting import until
 
-from .conftest import PASSWORDS, registered
-from .test_transfers import ANN_HZ, BOB_HZ, connected
+from .conftest import ANN_HZ, BOB_HZ, PASSWORDS, connected, registered
 
 DESKTOP = "http://desktop.example.com"
 ORDERS = ("HangUp", "AnswerCall", "Hold", "Retrieve")

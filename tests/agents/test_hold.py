@@ -15,8 +15,7 @@ from peers.asterisk import Asterisk
 from peers.server import ServerProcess, running
 from peers.waiting import until
 
-from .conftest import registered
-from .test_transfers import connected
+from .conftest import connected, registered
 
 ANN_HZ, BOB_HZ, CEM_HZ, MUSIC_HZ = 700.0, 1100.0, 1700.0, 500.0
 

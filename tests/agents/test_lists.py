@@ -10,8 +10,7 @@ import pytest
 from peers.aiortc_client import Client
 from peers.server import ServerProcess
 
-from .conftest import registered
-from .test_transfers import ANN_HZ, BOB_HZ, connected
+from .conftest import ANN_HZ, BOB_HZ, connected, registered
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from peers.sipp import Step, pause
@@ -30,12 +29,6 @@ from .sipp_lines import TRUNK_PASSWORD, TRUNK_USER, Line, Lines, running_lines, 
 def lines() -> Iterator[Lines]:
     with running_lines({"reattach_s": 1}) as found:
         yield found
-
-
-@pytest.fixture
-def line(lines: Lines, tmp_path: Path) -> Iterator[Line]:
-    yield lines.next(tmp_path)
-    lines.check_idle()
 
 
 def challenge(nonce: str, *, proxy: bool = False, stale: bool = False) -> Step:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from peers.sipp import Step
@@ -41,12 +40,6 @@ REINVITES = 50
 def lines() -> Iterator[Lines]:
     with running_lines({"reattach_s": 1}) as found:
         yield found
-
-
-@pytest.fixture
-def line(lines: Lines, tmp_path: Path) -> Iterator[Line]:
-    yield lines.next(tmp_path)
-    lines.check_idle()
 
 
 @pytest.fixture(params=[CALLEE, CALLER], ids=["made", "taken"])

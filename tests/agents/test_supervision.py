@@ -17,8 +17,7 @@ from peers.server import ServerProcess, running
 from peers.sip_peer import SipPeer
 from peers.waiting import until
 
-from .conftest import PASSWORDS, registered
-from .test_transfers import ANN_HZ, BOB_HZ, connected
+from .conftest import ANN_HZ, BOB_HZ, PASSWORDS, connected, registered
 
 
 class Board:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from asyncio import to_thread
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,9 +19,8 @@ from peers.waiting import until
 
 from sdpserver.sip.blanking import BLANK, blanked
 
-from .conftest import registered
+from .conftest import ANN, BOB, CEM, HZ, agents, consulted_and_transferred, registered, sent_on
 from .sipp_lines import TRUNK_PASSWORD, TRUNK_USER, Line, Lines, running_lines, signal
-from .test_transfers_on_a_trunk import ANN, BOB, CEM, HZ, agents
 
 
 def get_trace(server: ServerProcess, call_id: str, format_: str = "json") -> httpx.Response:
@@ -59,20 +57,11 @@ def check_ladder(ladder: str, traced: Sequence[dict[str, Any]]) -> None:
 async def test_an_attended_transfer_is_traced_as_asterisk_saw_it(upstream: ServerProcess, pbx: Asterisk) -> None:
     with asterisk_capture(pbx) as capture:
         async with agents(upstream, ANN, BOB, CEM) as (ann, bob, cem):
-            first = await ann.call(BOB, frequency_hz=HZ[ANN])
-            first_there = await bob.answer(await bob.incoming(), frequency_hz=HZ[BOB])
-            await first.client.wait_tone(HZ[BOB])
-            second = await bob.call(CEM, frequency_hz=HZ[BOB])
-            second_there = await cem.answer(await cem.incoming(), frequency_hz=HZ[CEM])
-            await second.client.wait_tone(HZ[CEM])
-            await first_there.order("transfer", consultCallId=second.call_id)
-            for call in (first_there, second):
-                assert (await call.wait("callEnded"))["reason"] == "transferred"
-            await first.client.wait_tone(HZ[CEM])
+            calls = await consulted_and_transferred(ann, bob, cem)
+            first, *_, second_there = calls
             await first.hang_up()
             await second_there.wait("callEnded")
             await to_thread(pbx.wait_no_channels)
-            calls = (first, first_there, second, second_there)
             traces = [await to_the_end(upstream, call) for call in calls]
             ladders = [get_trace(upstream, call.call_id, "ladder").text for call in calls]
     captured = capture.messages()
@@ -92,12 +81,7 @@ async def test_an_attended_transfer_is_traced_as_asterisk_saw_it(upstream: Serve
 async def test_a_call_that_the_pbx_sends_on_has_both_dialogs(upstream: ServerProcess, pbx: Asterisk) -> None:
     with asterisk_capture(pbx) as capture:
         async with agents(upstream, ANN) as (ann,):
-            mark = pbx.ami.mark()
-            call = await ann.call("600", frequency_hz=HZ[ANN])
-            channel = await to_thread(pbx.wait_channel, since=mark)
-            await call.client.wait_tone(HZ[ANN])
-            await to_thread(pbx.redirect, channel, "640")
-            await call.client.wait_tone(440)
+            call = await sent_on(pbx, ann)
             await call.hang_up()
             traced = await to_the_end(upstream, call)
         await to_thread(pbx.wait_no_channels)
@@ -141,12 +125,6 @@ async def test_whoever_takes_a_call_over_has_its_dialog(dns: list[dict[str, Any]
 def lines() -> Iterator[Lines]:
     with running_lines({"linger_s": 2}, count=4) as found:
         yield found
-
-
-@pytest.fixture
-def line(lines: Lines, tmp_path: Path) -> Iterator[Line]:
-    yield lines.next(tmp_path)
-    lines.check_idle()
 
 
 async def to_the_end(server: ServerProcess, call: AgentCall) -> list[dict[str, Any]]:

@@ -3,24 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from peers.agent import Agent, AgentCall, Refused
+from peers.agent import Refused
 from peers.server import ServerProcess
 
-from .conftest import registered
-
-ANN_HZ, BOB_HZ, CEM_HZ = 700.0, 1100.0, 1700.0
-
-
-async def connected(
-    caller: Agent, callee: Agent, number: str, *, hz: tuple[float, float]
-) -> tuple[AgentCall, AgentCall]:
-    """A call from one agent to another that is answered and heard on both sides."""
-    before = sum(message["type"] == "incomingCall" for message in callee.received)
-    calling = await caller.call(number, frequency_hz=hz[0])
-    answered = await callee.answer(await callee.incoming(number=before), frequency_hz=hz[1])
-    await calling.client.wait_tone(hz[1])
-    await answered.client.wait_tone(hz[0])
-    return calling, answered
+from .conftest import ANN_HZ, BOB_HZ, CEM_HZ, connected, registered
 
 
 async def test_a_blind_transfer_connects_the_other_side_with_whom_it_is_sent_to(server: ServerProcess) -> None:

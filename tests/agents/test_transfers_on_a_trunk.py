@@ -3,32 +3,13 @@
 from __future__ import annotations
 
 from asyncio import to_thread
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from peers import audio
-from peers.agent import Agent
 from peers.asterisk import Asterisk
 from peers.server import ServerProcess, running
 
-from .conftest import registered
-
-ANN, BOB, CEM = "1002", "1003", "5001"
-HZ = {ANN: 700.0, BOB: 1100.0, CEM: 1700.0}
-
-
-@asynccontextmanager
-async def agents(upstream: ServerProcess, *numbers: str) -> AsyncIterator[list[Agent]]:
-    found = [Agent(upstream.url) for _ in numbers]
-    try:
-        for agent, number in zip(found, numbers, strict=True):
-            await agent.connect()
-            await agent.register(number, f"pw{number}")
-        yield found
-    finally:
-        for agent in found:
-            await agent.close()
+from .conftest import ANN, BOB, CEM, HZ, agents, consulted_and_transferred, registered, sent_on
 
 
 async def test_a_blind_transfer_to_another_extension(upstream: ServerProcess, pbx: Asterisk) -> None:
@@ -53,17 +34,7 @@ async def test_a_blind_transfer_to_another_extension(upstream: ServerProcess, pb
 
 async def test_an_attended_transfer_to_another_extension(upstream: ServerProcess, pbx: Asterisk) -> None:
     async with agents(upstream, ANN, BOB, CEM) as (ann, bob, cem):
-        first = await ann.call(BOB, frequency_hz=HZ[ANN])
-        first_there = await bob.answer(await bob.incoming(), frequency_hz=HZ[BOB])
-        await first.client.wait_tone(HZ[BOB])
-        second = await bob.call(CEM, frequency_hz=HZ[BOB])
-        await first_there.wait("held", by="local")
-        second_there = await cem.answer(await cem.incoming(), frequency_hz=HZ[CEM])
-        await second.client.wait_tone(HZ[CEM])
-        await first_there.order("transfer", consultCallId=second.call_id)
-        for call in (first_there, second):
-            assert (await call.wait("callEnded"))["reason"] == "transferred"
-        await first.client.wait_tone(HZ[CEM])
+        first, _, _, second_there = await consulted_and_transferred(ann, bob, cem)
         await second_there.client.wait_tone(HZ[ANN])
         (await first.client.listen(1.2)).check_tone(HZ[CEM])
         (await second_there.client.listen(1.2)).check_tone(HZ[ANN])
@@ -86,12 +57,7 @@ async def test_a_transfer_that_fails_leaves_the_call_as_it_was(upstream: ServerP
 
 async def test_the_pbx_sends_an_agent_on_by_refer(upstream: ServerProcess, pbx: Asterisk) -> None:
     async with agents(upstream, ANN) as (ann,):
-        mark = pbx.ami.mark()
-        call = await ann.call("600", frequency_hz=HZ[ANN])
-        channel = await to_thread(pbx.wait_channel, since=mark)
-        await call.client.wait_tone(HZ[ANN])
-        await to_thread(pbx.redirect, channel, "640")
-        await call.client.wait_tone(440)
+        call = await sent_on(pbx, ann)
         (await call.client.listen(1.2)).check_tone(440)
         await call.hang_up()
     await to_thread(pbx.wait_no_channels)
