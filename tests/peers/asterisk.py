@@ -62,10 +62,11 @@ class Recording:
 class Asterisk:
     """`start` returns when it is fully booted; the same ports and folder are used at every start."""
 
-    def __init__(self, users: tuple[User, ...] = USERS) -> None:
+    def __init__(self, users: tuple[User, ...] = USERS, *, certificate: Path | None = None) -> None:
+        """:param certificate: a PEM file with its key; with it, it listens on `tls_port` too."""
         self.users = {user.name: user for user in users}
         ports = self._ports = claim_block()
-        self.sip_port, self.ami_port, self.http_port = ports[0], ports[2], ports[3]
+        self.sip_port, self.ami_port, self.http_port, self.tls_port = ports[0], ports[2], ports[3], ports[4]
         self.rtp_ports = (ports[10], ports[-2])
         # The path of its control socket must stay short.
         self.folder = Path(tempfile.mkdtemp(prefix="asterisk-"))
@@ -83,6 +84,8 @@ class Asterisk:
                 "RTP_HI": str(self.rtp_ports[1]),
                 "AMI_PORT": str(self.ami_port),
                 "HTTP_PORT": str(self.http_port),
+                "TLS_PORT": str(self.tls_port),
+                "TLS_CERT": str(certificate or ""),
                 "USERS": " ".join(f"{user.name}:{user.password}:{user.codecs}:{user.encryption}" for user in users),
             },
         )
@@ -234,9 +237,9 @@ class Asterisk:
 
 
 @contextlib.contextmanager
-def running_asterisk(*users: User) -> Iterator[Asterisk]:
+def running_asterisk(*users: User, certificate: Path | None = None) -> Iterator[Asterisk]:
     """Started, with these users (`USERS` if none are named), and stopped at the end, when no call may be left in it."""
-    peer = Asterisk(users or USERS)
+    peer = Asterisk(users or USERS, certificate=certificate)
     try:
         peer.start()
         yield peer

@@ -3,63 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import ipaddress
-import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from peers.certificates import Authority
 
 from sdpserver.errors import SipTimeout
 from sdpserver.sip import RegistrationState
 
 from .conftest import running_caller
-
-
-def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-
-class Authority:
-    """Signs certificates; `ca` is its own, as a PEM file."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = _name(name)
-        self._folder = folder
-        certificate = self._builder(name, self._key).add_extension(x509.BasicConstraints(True, None), critical=True)
-        self.ca = folder / f"{name}.pem"
-        self.ca.write_bytes(certificate.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-
-    def _builder(self, name: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(_name(name))
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
-        )
-
-    def server_context(self, *names: x509.GeneralName) -> ssl.SSLContext:
-        key = ec.generate_private_key(ec.SECP256R1())
-        builder = self._builder("server", key).add_extension(x509.SubjectAlternativeName(names), critical=False)
-        path = self._folder / "server.pem"
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        path.write_bytes(private + builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(path)
-        return context
 
 
 @dataclass
