@@ -173,13 +173,13 @@ void Playout::fill(size_t wanted) {
             play_next();
         } else if (begins_talk(next)) {
             // The moment to change the delay for nothing.
-            const int64_t early = next.at + target(delays_.slowest()) - tick_ - waiting_time();
+            const int64_t ahead = next.at + target(delays_.slowest()) - tick_ - waiting_time();
             was_lost(static_cast<uint16_t>(next.sequence - sequence_) != 1);
-            if (early <= 0) {
+            if (ahead <= 0) {
                 position_ = next.at;
                 awaited_ = 0;
             } else {
-                make_noise(std::min(missing, samples_of(early) + 1));
+                make_noise(std::min(missing, samples_of(ahead) + 1));
             }
         } else {
             fill_gap(next, missing);
