@@ -21,6 +21,7 @@ import pytest
 import pytest_asyncio
 from peers import chromium as chromium_peer
 from peers.asterisk import Asterisk, running_asterisk
+from peers.descriptors import open_files
 from peers.server import ServerProcess, left_idle, running
 from peers.waiting import until, wait_until
 from playwright.async_api import Browser
@@ -46,19 +47,6 @@ def _has_own_loop(item: pytest.Item) -> bool:
     return marker is None or marker.kwargs.get("loop_scope", "function") == "function"
 
 
-def _open_files() -> dict[int, str]:
-    found = {}
-    for link in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):
-            found[int(link.name)] = str(link.readlink())
-    # The locks of claimed ports are kept until the process ends, so that no other run takes the ports.
-    return {
-        fd: target
-        for fd, target in found.items()
-        if not target.startswith("/proc/") and "/sdpserver-test-ports/" not in target
-    }
-
-
 @pytest.fixture(autouse=True, scope="module")
 def no_long_collections() -> None:
     """What a long run has piled up is not looked through again by the garbage collector: with a gigabyte of it, that
@@ -70,7 +58,7 @@ def no_long_collections() -> None:
 @pytest.fixture(autouse=True)
 def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """Threads and files of this process are after a test what they were before it."""
-    threads, files = set(threading.enumerate()), _open_files()
+    threads, files = set(threading.enumerate()), open_files()
     yield
     if request.node.get_closest_marker("leaks"):
         return
@@ -84,18 +72,18 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
         ]
 
     def new_files() -> list[str]:
-        return [target for fd, target in _open_files().items() if files.get(fd) != target]
+        return [target for fd, target in open_files().items() if files.get(fd) != target]
 
-    if new_threads() or len(_open_files()) > len(files):
+    if new_threads() or len(open_files()) > len(files):
         gc.collect()
         with contextlib.suppress(TimeoutError):
             wait_until(
-                lambda: not new_threads() and len(_open_files()) <= len(files),
+                lambda: not new_threads() and len(open_files()) <= len(files),
                 timeout_s=_GRACE_S,
                 what="the test's end",
             )
     assert not new_threads(), f"threads left behind: {new_threads()}"
-    assert len(_open_files()) <= len(files), f"files left open: {new_files()}"
+    assert len(open_files()) <= len(files), f"files left open: {new_files()}"
 
 
 @pytest_asyncio.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from aiortc.rtp import RtpPacket
+from peers.descriptors import open_files
 
 from sdpserver import _media
 from sdpserver import _media_testing as testing
@@ -22,10 +23,6 @@ from .plane import PCMU, Plane, ports, rtp, wait_for
 def engine(**settings: object) -> _media.Engine:
     usual: dict[str, object] = {"webrtc_bind": "127.0.0.1", "webrtc_port": 0, "rtp_bind": "127.0.0.1"}
     return _media.Engine(**{**usual, **settings})  # type: ignore[arg-type]
-
-
-def open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def threads() -> list[str]:
@@ -63,7 +60,7 @@ def test_consecutive_ports_are_bound_from_the_configured_one() -> None:
 
 
 def test_after_close_no_thread_and_no_descriptor_is_left() -> None:
-    descriptors, before = open_files(), threads()
+    descriptors, before = len(open_files()), threads()
     for _ in range(5):
         with Plane(workers=2) as plane:
             browser, phone = plane.webrtc_leg(), plane.rtp_leg()
@@ -73,7 +70,7 @@ def test_after_close_no_thread_and_no_descriptor_is_left() -> None:
             plane.engine.create_rtp_leg(1)  # its command may still be on its way
         plane.engine.close()
         assert plane.engine.drain() is not None
-        assert open_files() == descriptors
+        assert len(open_files()) == descriptors
         assert threads() == before
         with pytest.raises(ValueError, match="no such worker"):
             plane.engine.create_rtp_leg(0)
@@ -82,11 +79,11 @@ def test_after_close_no_thread_and_no_descriptor_is_left() -> None:
 
 
 def test_an_engine_that_is_let_go_closes_itself() -> None:
-    descriptors, before = open_files(), threads()
+    descriptors, before = len(open_files()), threads()
     made = engine()
     made.create_rtp_leg(0)
     del made
-    assert open_files() == descriptors
+    assert len(open_files()) == descriptors
     assert threads() == before
 
 
@@ -131,7 +128,7 @@ def test_a_port_that_another_program_has_is_passed_over() -> None:
 
 def test_removed_legs_free_their_descriptors_and_are_forgotten_by_all() -> None:
     with Plane() as plane:
-        descriptors = open_files()
+        descriptors = len(open_files())
         for _ in range(50):
             a = plane.engine.create_rtp_leg(0)[0]
             b = plane.engine.create_webrtc_leg(0, "abcd", "p" * 22, "peer", "p" * 22)
@@ -145,7 +142,7 @@ def test_removed_legs_free_their_descriptors_and_are_forgotten_by_all() -> None:
             with pytest.raises(KeyError):
                 plane.engine.set_source_none(a)
         wait_for(lambda: plane.engine.counters(0)["legs"] == 0, "the legs to be gone")
-        assert open_files() == descriptors
+        assert len(open_files()) == descriptors
 
 
 # -- timeouts

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from peers.asterisk import Asterisk
+from peers.descriptors import open_files
 from peers.waiting import until
 
 from sdpserver.config import Log, Transport
@@ -19,10 +20,6 @@ from sdpserver.sip import SipCallState, SipEventType
 from .conftest import Caller, local_audio, running_caller
 
 USER = "any"
-
-
-def open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.fixture(params=["udp", "tcp"])
@@ -179,11 +176,11 @@ async def test_200_calls_leave_nothing_behind(asterisk: Asterisk) -> None:
 
     async with running_caller(asterisk.address, username=user.name, password=user.password) as caller:
         await one(caller, "600")
-        files, threads = open_files(), threading.active_count()
+        files, threads = len(open_files()), threading.active_count()
         for _ in range(20):
             await asyncio.gather(*(one(caller, target) for target in ["600"] * 6 + ["602", "603", "610", "600"]))
         assert caller.endpoint.trunk_status("peer")["calls"] == 0
-        assert open_files() <= files
+        assert len(open_files()) <= files
         assert threading.active_count() <= threads + 1  # the executor of `running_caller`'s stop may come and go
         await asyncio.to_thread(asterisk.wait_no_channels)
         before_s = time.monotonic()
