@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include <pjsua-lib/pjsua_internal.h> // no public function gives a call's dialog
+
 namespace {
 
 std::string_view view(const pj_str_t& text) {
@@ -272,6 +274,19 @@ void setCallers(const std::vector<std::string>& addresses) { callers = {addresse
 
 // How many invitations were refused without asking anybody, since the last time.
 int takeRefused() { return static_cast<int>(std::exchange(refused, 0)); }
+
+// What we ask for in a call that came over TLS goes to whoever shows a certificate for `host`, as in a call of ours, where
+// pjsip does so itself: the peer's Contact most often has an address, of which certificates say nothing. By pjsua's number
+// of the call, and on pjsip's thread.
+void setServerName(int number, const std::string& host) {
+  if (number < 0 || number >= static_cast<int>(pjsua_call_get_max_count()))
+    return;
+  const pjsip_inv_session* session = pjsua_var.calls[number].inv;
+  if (!session || !session->dlg)
+    return;
+  const pj_str_t name = text(host.c_str());
+  pj_strdup(session->dlg->pool, &session->dlg->initial_dest, &name);
+}
 
 // Answers a request of a dialog within the callback that tells of it, before pjsua does anything about it. `name` and
 // `value` are a header, none with an empty name. The status of pjlib, 0 for success.

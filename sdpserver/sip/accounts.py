@@ -26,7 +26,8 @@ class TrunkAccount:
     """What pjsip needs of a trunk, or of a DN (`dn`) on its registrar: preloaded routes, and where the peer finds us.
 
     `local` is what a leg of ours toward it may be, by which an offer is judged before there is a leg; its port is none.
-    `hosts` are its own names and addresses: a peer may have us call their users.
+    `hosts` are its own names and addresses: a peer may have us call their users. `server_name` is whom its
+    certificate has to be for, "" without TLS.
     """
 
     name: str
@@ -40,6 +41,7 @@ class TrunkAccount:
     transport: Transport
     local: LocalAudio
     hosts: frozenset[str]
+    server_name: str
     dn: str = ""
     expires_s: int = 300
 
@@ -118,6 +120,7 @@ class TrunkLine(pj.Account):  # type: ignore[misc]
         self.server_uri = ""
         self.local: LocalAudio | None = None
         self.hosts: frozenset[str] = frozenset()
+        self.server_name = ""
 
     @guarded
     def onIncomingCall(self, prm: Any) -> None:

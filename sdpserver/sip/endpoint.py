@@ -208,6 +208,7 @@ class SipEndpoint:
             transport=config.transport,
             local=self._local_audio(config),
             hosts=address.own_hosts(config, *found.addresses) | {address.host_port(host, port)},
+            server_name=server.host if config.transport == "tls" else "",
         )
 
     def _local_audio(self, trunk: Trunk) -> LocalAudio:

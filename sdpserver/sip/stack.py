@@ -257,6 +257,7 @@ class Stack:
         else:
             account.modify(config)
         account.server_uri, account.local, account.hosts = trunk.server_uri, trunk.local, trunk.hosts
+        account.server_name = trunk.server_name
 
     def send_options(self, trunk: str) -> None:
         """Ask a trunk whether it is there (RFC 3261 section 11); an `OptionsAnswer` follows within 32 s."""
@@ -321,8 +322,14 @@ class Stack:
             self.bury(dialog)
             return
         self._dialogs[call_id] = dialog
-        pj.traceIncoming(call_id, dialog.getId())
+        self._set_up(dialog)
         self._on_invite(invite)
+
+    def _set_up(self, dialog: Transferable) -> None:
+        """What pjsip has to know of a dialog that a peer has begun."""
+        pj.traceIncoming(dialog.call_id, dialog.getId())
+        if server_name := self._accounts[dialog.trunk].server_name:
+            pj.setServerName(dialog.getId(), server_name)
 
     def has_call_on(self, account: Any) -> bool:
         """Whether a call that is not over for us belongs to the account."""
@@ -349,7 +356,7 @@ class Stack:
     def replaced(self, dialog: Dialog) -> None:
         """The successor is the call now. The old dialog stays until pjsip has ended it."""
         successor = self._dialogs[dialog.call_id] = self._successors.pop(id(dialog))
-        pj.traceIncoming(dialog.call_id, successor.getId())
+        self._set_up(successor)
         self._fading[id(dialog)] = dialog
 
     def faded(self, dialog: Dialog) -> None:
