@@ -51,6 +51,9 @@ constexpr size_t kMaxOverlap = 160;  // 10 ms of 16 kHz
 
 int64_t media_time(TimeNs time) { return time * 6 / 125'000; }
 
+/// To a multiple of `step`; at most 0 stays at most 0.
+int64_t rounded_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
+
 }  // namespace
 
 Playout::Playout(uint32_t rate_hz, const Settings& settings)
@@ -165,21 +168,21 @@ void Playout::fill(size_t wanted) {
             continue;
         }
         const JitterBuffer::Packet& next = packets_.front();
-        if (const int64_t early = beginning_ ? lead(next) : 0; early > 0) {
-            make_noise(std::min(missing, samples_of(early)));
+        if (const int64_t lead = beginning_ ? rounded_up(time_until(next), grid()) : 0; lead > 0) {
+            make_noise(std::min(missing, samples_of(lead)));
             kind_ = AudioKind::speech;  // no pause of which a peer need be told
         } else if (next.at <= position_) {
             beginning_ = false;
             play_next();
         } else if (begins_talk(next)) {
             // The moment to change the delay for nothing.
-            const int64_t ahead = next.at + target(delays_.slowest()) - tick_ - waiting_time();
+            const int64_t left = time_until(next);
             was_lost(static_cast<uint16_t>(next.sequence - sequence_) != 1);
-            if (ahead <= 0) {
+            if (left <= 0) {
                 position_ = next.at;
                 awaited_ = 0;
             } else {
-                make_noise(std::min(missing, samples_of(ahead) + 1));
+                make_noise(std::min(missing, samples_of(left) + 1));
             }
         } else {
             fill_gap(next, missing);
@@ -187,10 +190,9 @@ void Playout::fill(size_t wanted) {
     }
 }
 
-/// How much too early it would be to begin with `next`: those that follow it, as fast as it came, have to be in time too.
-int64_t Playout::lead(const JitterBuffer::Packet& next) const {
-    const int64_t early = next.at + target(delays_.slowest()) - tick_ - waiting_time();
-    return early <= 0 ? 0 : (early + grid() - 1) / grid() * grid();
+/// What is still to be played before `next`, lest those that follow it, as slow as packets are, be missing.
+int64_t Playout::time_until(const JitterBuffer::Packet& next) const {
+    return next.at + target(delays_.slowest()) - tick_ - waiting_time();
 }
 
 /// No lost packet before it, or more of them than were missed.

@@ -82,7 +82,7 @@ class Playout {
     void await(size_t missing);
     void was_lost(bool lost);
     void fill_gap(const JitterBuffer::Packet& next, size_t missing);
-    int64_t lead(const JitterBuffer::Packet& next) const;
+    int64_t time_until(const JitterBuffer::Packet& next) const;
     bool begins_talk(const JitterBuffer::Packet& next) const;
     size_t conceal(size_t count);
     void make_noise(size_t count);
