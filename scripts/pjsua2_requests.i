@@ -34,6 +34,14 @@ pj_str_t text(const char* literal) {
   return pj_str(const_cast<char*>(literal)); // pjsip copies it
 }
 
+// Of a call by pjsua's number; null: there is none any more.
+pjsip_dialog* dialog_of(int number) {
+  if (number < 0 || number >= static_cast<int>(pjsua_call_get_max_count()))
+    return nullptr;
+  const pjsip_inv_session* session = pjsua_var.calls[number].inv;
+  return session ? session->dlg : nullptr;
+}
+
 void add_header(pj_pool_t* pool, pjsip_hdr* headers, const char* name, const char* value) {
   const pj_str_t header_name = text(name), header_value = text(value);
   pj_list_push_back(headers, pjsip_generic_string_hdr_create(pool, &header_name, &header_value));
@@ -279,13 +287,9 @@ int takeRefused() { return static_cast<int>(std::exchange(refused, 0)); }
 // pjsip does so itself: the peer's Contact most often has an address, of which certificates say nothing. By pjsua's number
 // of the call, and on pjsip's thread.
 void setServerName(int number, const std::string& host) {
-  if (number < 0 || number >= static_cast<int>(pjsua_call_get_max_count()))
-    return;
-  const pjsip_inv_session* session = pjsua_var.calls[number].inv;
-  if (!session || !session->dlg)
-    return;
   const pj_str_t name = text(host.c_str());
-  pj_strdup(session->dlg->pool, &session->dlg->initial_dest, &name);
+  if (pjsip_dialog* dialog = dialog_of(number))
+    pj_strdup(dialog->pool, &dialog->initial_dest, &name);
 }
 
 // Answers a request of a dialog within the callback that tells of it, before pjsua does anything about it. `name` and

@@ -421,11 +421,8 @@ void traceDialog(const std::string& call, const std::string& call_id) { traces.h
 
 // The same by pjsua's number, of an INVITE that has come in. On pjsip's thread, in the callback that tells of it.
 void traceIncoming(const std::string& call, int number) {
-  if (number < 0 || number >= static_cast<int>(pjsua_call_get_max_count()))
-    return;
-  const pjsip_inv_session* session = pjsua_var.calls[number].inv;
-  if (session && session->dlg)
-    traces.hold(call, std::string{view(session->dlg->call_id->id)});
+  if (const pjsip_dialog* dialog = dialog_of(number))
+    traces.hold(call, std::string{view(dialog->call_id->id)});
 }
 
 // The call is over: its messages are the first to go when room is needed; what is still to come is kept too.
