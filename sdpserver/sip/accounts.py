@@ -110,31 +110,26 @@ class StrangersAccount(pj.Account):  # type: ignore[misc]
 class TrunkLine(pj.Account):  # type: ignore[misc]
     """A trunk."""
 
-    def __init__(self, name: str, stack: AccountOwner) -> None:
+    def __init__(self, spec: TrunkAccount, stack: AccountOwner) -> None:
         super().__init__()
-        self._name = name
+        self.spec = spec
         self._stack = stack
         self._on_registration = stack.on_registration
         self._on_options_answer = stack.on_options_answer
         self.registered = False
-        self.server_uri = ""
-        self.local: LocalAudio | None = None
-        self.hosts: frozenset[str] = frozenset()
-        self.server_name = ""
 
     @guarded
     def onIncomingCall(self, prm: Any) -> None:
-        assert self.local is not None
-        self._stack.take(self, self._name, self.local, prm.callId, prm.rdata.wholeMsg)
+        self._stack.take(self, self.spec.name, self.spec.local, prm.callId, prm.rdata.wholeMsg)
 
     def send_options(self) -> None:
         request = pj.SendRequestParam()
         request.method = "OPTIONS"
-        request.txOption.targetUri = self.server_uri
+        request.txOption.targetUri = self.spec.server_uri
         try:
             self.sendRequest(request)
         except pj.Error as exc:
-            self._on_options_answer(OptionsAnswer(self._name, False, 0, str(exc.reason)))
+            self._on_options_answer(OptionsAnswer(self.spec.name, False, 0, str(exc.reason)))
 
     @guarded
     def onSendRequest(self, prm: Any) -> None:
@@ -142,10 +137,10 @@ class TrunkLine(pj.Account):  # type: ignore[misc]
         is_from_peer = prm.e.type == pj.PJSIP_EVENT_TSX_STATE and event.type == pj.PJSIP_EVENT_RX_MSG
         transaction = event.tsx
         phrase = message.printable(transaction.statusText)
-        self._on_options_answer(OptionsAnswer(self._name, is_from_peer, transaction.statusCode, phrase))
+        self._on_options_answer(OptionsAnswer(self.spec.name, is_from_peer, transaction.statusCode, phrase))
 
     @guarded
     def onRegState(self, prm: Any) -> None:
         self.registered = 200 <= prm.code < 300 and prm.expiration > 0
         expires_s = prm.expiration if self.registered else 0
-        self._on_registration(Registration(self._name, prm.code, prm.reason, expires_s))
+        self._on_registration(Registration(self.spec.name, prm.code, prm.reason, expires_s))

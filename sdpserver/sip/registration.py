@@ -202,17 +202,14 @@ class DnRegistration:
             self._log.info("DN unregistered")
         elif state is RegistrationState.UNREGISTERED:
             self._log_refusal("DN refused by its registrar")
-        self._tell()
+        self.tell()
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Its state, or that of `also`, is another one."""
         try:
             self._on_change(self)
         except Exception:
             self._log.exception("a change of a DN's registration failed")
-
-    def also_changed(self) -> None:
-        """The state of `also` is another one."""
-        self._tell()
 
     def _log_refusal(self, text: str) -> None:
         self._log.warning(text, reason=self.reason, status=self.sip_status, text=self.sip_reason)
@@ -311,7 +308,7 @@ class Registrations:
             password=registration.password,
             display_name=registration.display_name,
             requested_expires_s=registration.requested_expires_s,
-            on_change=lambda _: registration.also_changed(),
+            on_change=lambda _: registration.tell(),
         )
         name = (also.dn, also.trunk)
         also.begin(0)

@@ -251,13 +251,12 @@ class Stack:
         config.regConfig.retryIntervalSec = 30
         account = self._accounts.get(trunk.name)
         if account is None:
-            account = TrunkLine(trunk.name, self)
+            account = TrunkLine(trunk, self)
             account.create(config)
             self._accounts[trunk.name] = account
         else:
             account.modify(config)
-        account.server_uri, account.local, account.hosts = trunk.server_uri, trunk.local, trunk.hosts
-        account.server_name = trunk.server_name
+            account.spec = trunk
 
     def send_options(self, trunk: str) -> None:
         """Ask a trunk whether it is there (RFC 3261 section 11); an `OptionsAnswer` follows within 32 s."""
@@ -278,7 +277,7 @@ class Stack:
             what = f"trunk {invite.trunk!r} has" if invite.dn is None else "a DN that is not registered has"
             raise Unavailable(f"{what} no account", reason="sip_unavailable", retry_after_s=5)
         dialog = OutgoingDialog(account, self, invite, emit)
-        dialog.hosts = self._accounts[invite.trunk].hosts
+        dialog.hosts = self._accounts[invite.trunk].spec.hosts
         self._dialogs[invite.call_id] = dialog
         pj.traceDialog(invite.call_id, invite.call_id)
         try:
@@ -315,7 +314,7 @@ class Stack:
             emit=functools.partial(self._on_event, call_id),
             pjsua_call_id=pjsua_call_id,
         )
-        dialog.hosts = self._accounts[trunk].hosts
+        dialog.hosts = self._accounts[trunk].spec.hosts
         invite = None if self._is_closing else dialog.read(text)
         if invite is None:
             dialog.refuse(SERVICE_UNAVAILABLE if self._is_closing else NOT_ACCEPTABLE_HERE)
@@ -328,7 +327,7 @@ class Stack:
     def _set_up(self, dialog: Transferable) -> None:
         """What pjsip has to know of a dialog that a peer has begun."""
         pj.traceIncoming(dialog.call_id, dialog.getId())
-        if server_name := self._accounts[dialog.trunk].server_name:
+        if server_name := self._accounts[dialog.trunk].spec.server_name:
             pj.setServerName(dialog.getId(), server_name)
 
     def has_call_on(self, account: Any) -> bool:

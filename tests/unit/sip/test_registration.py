@@ -87,7 +87,7 @@ async def test_one_registrar_of_two_is_enough() -> None:
         it.deliver(FAILURES["no answer"])
         assert told == [(RETRYING, True)]
         also.deliver(FAILURES["no answer"])
-        it.also_changed()
+        it.tell()
         assert told == [(RETRYING, True), (RETRYING, False)]
         it.deliver(TAKEN)
         assert told[-1] == (REGISTERED, True)
