@@ -10,18 +10,16 @@ import httpx
 import orjson
 import pytest
 from peers.agent import Agent
-from peers.asterisk import Asterisk, User
+from peers.asterisk import Asterisk, User, running_asterisk
 from peers.registrar import Refusal, Registrar
 from peers.server import ServerProcess, running
 from peers.waiting import until
 
-from .conftest import EXTENSIONS
+from .conftest import ANN, ANN_HZ, BOB, BOB_HZ, CEM, CEM_HZ, EXTENSIONS
 from .test_supervision import Board, board
 
 pytestmark = pytest.mark.timeout(300)  # a machine that is busy for long makes the pauses between attempts longer
 
-ANN, BOB, CEM = EXTENSIONS
-ANN_HZ, BOB_HZ, CEM_HZ = 700.0, 1100.0, 1500.0
 BACK_S = 90.0
 """More than the longest time between two attempts to register."""
 
@@ -29,12 +27,8 @@ BACK_S = 90.0
 @pytest.fixture
 def own_pbx() -> Iterator[Asterisk]:
     """One for a single test, which kills and starts it."""
-    peer = Asterisk(tuple(User(number, f"pw{number}", "ulaw,alaw") for number in EXTENSIONS))
-    try:
-        peer.start()
+    with running_asterisk(*(User(number, f"pw{number}", "ulaw,alaw") for number in EXTENSIONS)) as peer:
         yield peer
-    finally:
-        peer.close()
 
 
 @pytest.fixture

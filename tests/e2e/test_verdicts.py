@@ -360,12 +360,8 @@ async def test_the_sip_peer_falls_silent_in_the_middle(start: Start) -> None:
         phone.talk(rtp_port, 440)
         await cause(client, expected="ok")
         await phone.hush()
-
-        async def is_noticed() -> bool:
-            return bool((await verdict(client))["cause"] == "rtp_stopped")
-
-        await until(is_noticed, timeout_s=12, what="the verdict on a peer that sends no more")
-        assert f"the SIP peer at 127.0.0.1 {phone.port}" in (await verdict(client))["text"]
+        found = await turns_to(client, "rtp_stopped", timeout_s=12)
+        assert f"the SIP peer at 127.0.0.1 {phone.port}" in found["text"]
         await hang_up(client, peer)
 
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from peers.asterisk import Asterisk, User
+from peers.asterisk import Asterisk, User, running_asterisk
 from peers.waiting import until, wait_until
 
 from sdpserver.errors import RegistrationRefused
@@ -22,12 +22,8 @@ DNS = ("1002", "1003", "5001")
 
 @pytest.fixture(scope="module")
 def pbx() -> Iterator[Asterisk]:
-    peer = Asterisk(tuple(User(dn, f"pw{dn}", "ulaw,alaw,opus") for dn in DNS))
-    try:
-        peer.start()
+    with running_asterisk(*(User(dn, f"pw{dn}", "ulaw,alaw,opus") for dn in DNS)) as peer:
         yield peer
-    finally:
-        peer.close()
 
 
 @contextlib.asynccontextmanager
@@ -117,12 +113,8 @@ async def test_500_dns_register_at_once_and_leave_with_the_endpoint() -> None:
 @pytest.fixture
 def own_pbx() -> Iterator[Asterisk]:
     """One for a single test, which stops and starts it."""
-    peer = Asterisk((User("1002", "pw1002", "ulaw"),))
-    try:
-        peer.start()
+    with running_asterisk(User("1002", "pw1002", "ulaw")) as peer:
         yield peer
-    finally:
-        peer.close()
 
 
 async def wait_contact(pbx: Asterisk) -> None:
