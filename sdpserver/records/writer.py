@@ -200,6 +200,7 @@ class Writer:
 
     def _step(self) -> None:
         self._database.connect()
+        self._is_ready = True  # it has taken this run's own row
         if not self._has_read_spill:
             self._write_spilt()
         batch = self._take()
@@ -288,7 +289,6 @@ class Writer:
             log.warning("call records cannot be written; they are kept and tried again", error=text, **self._brief)
 
     def _succeeded(self) -> None:
-        self._is_ready = True
         if self._failing_since is not None:
             after_s = round(time.monotonic() - self._failing_since, 1)
             self._failing_since = self._error = None
