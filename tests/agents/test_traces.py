@@ -156,9 +156,9 @@ async def test_a_call_with_secrets_is_traced_as_sipp_saw_it(line: Line) -> None:
         await signal(call)
         await call.wait("dtmf", digit="7")
         await call.hang_up()
-        await sipp.finished()
-        traced = await to_the_end(line.server, call)
+        traced = await to_the_end(line.server, call)  # now: it is not kept for long
         shown = [get_trace(line.server, call.call_id, format_).text for format_ in ("json", "text", "ladder")]
+        await sipp.finished()
     captured = sipp_messages(line.folder / MESSAGES)
     assert len(captured) == len(traced) == 13
     check_same(traced, captured)
@@ -189,8 +189,8 @@ async def test_a_trace_can_be_read_until_its_call_is_forgotten(line: Line) -> No
             wrong = await http.get(url, params={"format": "xml"})
             assert (wrong.status_code, wrong.json()["reason"]) == (400, "invalid_field")
             await call.hang_up()
-            await sipp.finished()
             assert len(await to_the_end(line.server, call)) == 5
+            await sipp.finished()
             await until(
                 lambda: httpx.get(url, trust_env=False).status_code != 200, timeout_s=5, what="the call to be forgotten"
             )

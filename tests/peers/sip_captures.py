@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
+import secrets
+import socket
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -53,15 +55,36 @@ class AsteriskCapture:
 
 @contextlib.contextmanager
 def asterisk_capture(asterisk: Asterisk) -> Iterator[AsteriskCapture]:
-    """All SIP messages of this Asterisk, until the end of the block."""
+    """All SIP messages of this Asterisk, until the end of the block; what was sent to it over UDP by then is in it."""
     path = asterisk.folder / "sip.pcap"
     path.unlink(missing_ok=True)
     asterisk.rx(f"pjsip set logger pcap {path}")
     asterisk.rx("pjsip set logger on")
     try:
         yield AsteriskCapture(path)
+        _ask_options(asterisk)
     finally:
         asterisk.rx("pjsip set logger off")
+
+
+def _ask_options(asterisk: Asterisk) -> None:
+    """It reads its socket in order: with the answer to this one, whatever it is, it has read all that came before."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.bind(("127.0.0.1", 0))
+        asking.settimeout(5)
+        host_port = f"127.0.0.1:{asking.getsockname()[1]}"
+        lines = (
+            f"OPTIONS sip:{asterisk.address} SIP/2.0",
+            f"Via: SIP/2.0/UDP {host_port};branch=z9hG4bK{secrets.token_hex(8)}",
+            "Max-Forwards: 70",
+            f"From: <sip:asking@{host_port}>;tag=1",
+            f"To: <sip:{asterisk.address}>",
+            f"Call-ID: {secrets.token_hex(8)}",
+            "CSeq: 1 OPTIONS",
+            "Content-Length: 0",
+        )
+        asking.sendto("\r\n".join((*lines, "", "")).encode(), ("127.0.0.1", asterisk.sip_port))
+        asking.recv(65536)
 
 
 def sipp_messages(path: Path) -> list[Captured]:
