@@ -66,6 +66,10 @@ class Ann:
         found = await self.page.evaluate(f"() => ({HEARD_HZ})({call}.stream.getAudioTracks()[0])")
         assert found == pytest.approx(frequency_hz, rel=0.02)
 
+    async def is_disconnected(self) -> None:
+        """Until its socket has been lost. It may be back by then: the first attempt comes after 250 to 500 ms."""
+        await self.until("events.some(([type]) => type === 'disconnected')")
+
     async def ended(self) -> list[str]:
         """Why its calls ended."""
         return [reason for kind, reason in await self.page.evaluate("events") if kind == "callEnded"]
