@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from peers import audio
 from peers.asterisk import Asterisk
 from peers.server import ServerProcess
+from peers.waiting import wait_until
 from playwright.async_api import Browser, Page
 
 ROOT = Path(__file__).parents[2]
@@ -159,10 +161,9 @@ def test_what_can_be_done_to_a_call_from_node(gateway: ServerProcess, asterisk: 
         offer=OFFER,
     )
     assert asterisk.wait_digits(since=mark, timeout_s=8) == "2B*8"
-    with httpx.Client(base_url=gateway.url, trust_env=False) as client:
-        timeline = client.get(f"/webrtc/sessions/{result['session']}").json()["timeline"]
-        client.post("/webrtc/close", json={"session_id": result["session"]})
-    assert {"play_ended", "muted", "room_joined"} <= set(timeline)
+    steps = {"play_ended", "muted", "room_joined"}
+    wait_until(lambda: steps <= gateway.session(result["session"])["timeline"].keys(), timeout_s=5, what=str(steps))
+    httpx.post(f"{gateway.url}/webrtc/close", json={"session_id": result["session"]}, trust_env=False)
     assert [order["status"] for order in result["orders"]] == ["queued", "playing", "stopped", "muted", "unmuted"]
     assert all(order["callId"] == result["id"] for order in result["orders"])
     assert {result[name]["path"] for name in ("started", "paused", "resumed", "stopped")} == {result["started"]["path"]}
@@ -269,8 +270,11 @@ async def test_the_far_ends_hang_up_closes_the_session_with_its_reason(
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_a_reloaded_page_goes_on_with_its_call(chromium: Browser, gateway: ServerProcess) -> None:
-    page = await _page(chromium, gateway)
+async def test_a_reloaded_page_goes_on_with_its_call(
+    chromium: Browser, asterisk: Asterisk, own_server: Callable[..., ServerProcess]
+) -> None:
+    server = own_server({"session": {"resume_s": 10}}, asterisk=asterisk)  # however long the browser takes to reload
+    page = await _page(chromium, server)
     call = """async () => {
         window.session = await new WebRTCSDPClient().setupSession({ to: "600", storageKey: "call" });
         await session.connected;
@@ -278,7 +282,7 @@ async def test_a_reloaded_page_goes_on_with_its_call(chromium: Browser, gateway:
     }"""
     before = await page.evaluate(call)
     await page.reload()
-    await page.add_script_tag(url=f"{gateway.url}/sdk/webrtc-sdp-client.js")
+    await page.add_script_tag(url=f"{server.url}/sdk/webrtc-sdp-client.js")
     after = await page.evaluate(call)
     assert before["resumed"] is False
     assert after == before | {"resumed": True}

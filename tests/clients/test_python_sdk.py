@@ -16,7 +16,7 @@ from peers import audio
 from peers.asterisk import Asterisk
 from peers.ports import free_port
 from peers.server import ServerProcess
-from peers.waiting import wait_until
+from peers.waiting import until, wait_until
 from sdpserver_client import (
     AsyncWebRtcClient,
     BadRequestError,
@@ -112,7 +112,10 @@ def test_a_blocking_client_does_to_a_call_what_can_be_done(
         assert client.conference([call_id], "sdk") == "sdk"
         members = httpx.get(f"{gateway.url}/api/rooms/sdk", trust_env=False).json()["members"]
         assert [(member["leg"], member["muted"]) for member in members] == [("webrtc", False), ("sip", True)]
-        assert {"play_ended", "muted", "recording"} <= set(client.describe_session(answer.session_id)["timeline"])
+        steps = {"play_ended", "muted", "recording"}
+        wait_until(
+            lambda: steps <= client.describe_session(answer.session_id)["timeline"].keys(), timeout_s=5, what=str(steps)
+        )
         client.close_session(answer.session_id)
         with pytest.raises(ConflictError) as ended:
             client.mute(call_id)
@@ -132,9 +135,12 @@ async def test_an_asyncio_client_does_so_too(gateway: ServerProcess, asterisk: A
         assert (await client.record(call_id, "stop")) == Recording(status="stopping", path=started.path)
         await client.mute(call_id, leg="sip")
         assert await client.conference([call_id])
-        assert {"play_ended", "muted", "room_joined"} <= set(
-            (await client.describe_session(answer.session_id))["timeline"]
-        )
+        steps = {"play_ended", "muted", "room_joined"}
+
+        async def are_reached() -> bool:
+            return bool(steps <= (await client.describe_session(answer.session_id))["timeline"].keys())
+
+        await until(are_reached, timeout_s=5, what=str(steps))
         with pytest.raises(NotFoundError) as unknown:
             await client.record("never-was")
         assert unknown.value.reason == "call_not_found"
