@@ -196,8 +196,13 @@ async def test_a_page_that_leaves_while_signed_off_is_not_signed_on_again(
     async with registered(server, "7002"):
         await order(desktop, "RegisterDn", users=["7002"])
         await order(desktop, "UnregisterDn")
+
+    async def is_gone() -> bool:
+        return not (await desktop.get("/GetIsEndpointActive")).json()["get_IsEndpointActiveResult"]
+
+    await until(is_gone, timeout_s=5, what="the page to be gone")
     assert refused("RegisterDn", "unavailable", await order(desktop, "RegisterDn", users=["7002"]))
-    assert not (await desktop.get("/GetIsEndpointActive")).json()["get_IsEndpointActiveResult"]
+    assert await is_gone()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import orjson
 import pytest
 from peers.agent import Agent, Message, Refused
 from peers.server import ServerProcess
+from peers.waiting import until
 
 from .conftest import PASSWORDS, registered
 
@@ -229,6 +230,7 @@ async def test_a_re_offer_for_a_call_that_is_not_there_is_refused(agent: Agent) 
 async def test_a_call_that_cannot_be_made_leaves_nothing(
     server: ServerProcess, agent: Agent, payload: dict[str, Any], code: int, reason: str
 ) -> None:
+    await until(lambda: server.calls() == [], timeout_s=5, what="the calls of sockets that were closed before to end")
     sdp = await agent.client().offer()
     assert reason_of(await agent.exchange("call", **({"sdp": sdp} | payload))) == ("error", code, reason)
     assert server.calls() == []

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 from peers import audio
 from peers.agent import Agent, AgentCall, Refused
@@ -17,6 +18,12 @@ from .conftest import PASSWORDS, REATTACH_S, registered
 ANN_HZ, BOB_HZ, NEW_HZ = 700.0, 1100.0, 1500.0
 RELOAD_S = 2.0
 """Within which a reloaded page hears its call again."""
+
+
+def dn_status(server: ServerProcess, number: str) -> str:
+    """GET /api/dn/{dn}."""
+    answer = httpx.get(f"{server.url}/api/dn/{number}", timeout=5, trust_env=False).raise_for_status()
+    return str(answer.json()["status"])
 
 
 @contextlib.asynccontextmanager
@@ -125,13 +132,15 @@ async def test_a_reloaded_page_of_a_held_call_finds_it_held(server: ServerProces
 async def test_who_does_not_come_back_in_time_loses_the_call(server: ServerProcess, page_goes_too: bool) -> None:
     async with call_between(server) as (calling, answered):
         bob = answered.agent
+        started = time.monotonic()
         await bob.drop()
         if page_goes_too:
             await answered.client.close()
-        started = time.monotonic()
         ended = await calling.wait("callEnded", timeout_s=REATTACH_S + 2)
         assert ended["reason"] in ("client_gone", "client_closed")
-        assert REATTACH_S - 0.2 <= time.monotonic() - started < REATTACH_S + 1
+        assert REATTACH_S <= time.monotonic() - started < REATTACH_S + 2
+        # The page's time and the socket's are two: the call may end by either.
+        await until(lambda: dn_status(server, "7002") == "offline", timeout_s=3, what="the registration to end")
         await bob.connect()
         with pytest.raises(Refused) as refused:
             await bob.resume()

@@ -177,8 +177,8 @@ async def test_a_silent_client_is_cut_off_and_one_that_pings_is_not(
     own_server: Callable[..., ServerProcess], dns: list[dict[str, Any]]
 ) -> None:
     server = own_server({"dn": dns, "session": {"ws_idle_s": SHORT_IDLE_S}})
+    started = time.monotonic()
     async with Agent(server.url) as silent, Agent(server.url) as alive:
-        started = time.monotonic()
         await alive.register("7001", PASSWORDS["7001"])
         closing = asyncio.create_task(silent.wait_closed())
         while not closing.done():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 from types import TracebackType
 from typing import Any
@@ -92,16 +91,25 @@ class Agent:
         await self._reader
 
     async def close(self) -> None:
-        """Unregister, and close the socket. Idempotent."""
+        """Unregister, after which the DN is free of this connection, and close the socket. Idempotent."""
         for client in self.clients:
             await client.close()
         if self._socket is not None:
             if self.resume_token:
-                with contextlib.suppress(ConnectionClosed):
-                    await self.send_message("unregister")
+                await self._unregister()
             await self._socket.close()
         if self._reader is not None:
             await self._reader
+
+    async def _unregister(self) -> None:
+        """Until the server has answered, or the socket is gone."""
+        assert self._reader is not None
+        try:
+            reply = await self.send_message("unregister")
+        except ConnectionClosed:
+            return
+        ends: set[asyncio.Future[Any]] = {reply, self._reader}
+        await asyncio.wait(ends, timeout=5, return_when=asyncio.FIRST_COMPLETED)
 
     async def _read(self, socket: ClientConnection) -> None:
         try:
