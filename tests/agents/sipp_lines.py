@@ -148,9 +148,13 @@ class Line:
                 yield call, sipp
         else:
             async with self.called(called() + rest, **options) as (agent, incoming, sipp):
-                call = await agent.answer(incoming, codec="PCMU")
-                await until(lambda: self._is_answered(call), timeout_s=5, what="the ACK")
-                yield call, sipp
+                yield await self.take(agent, incoming), sipp
+
+    async def take(self, agent: Agent, incoming: dict[str, Any]) -> AgentCall:
+        """Answer a call that comes; returns when the PBX has acknowledged it: before, no request can be sent in it."""
+        call = await agent.answer(incoming, codec="PCMU")
+        await until(lambda: self._is_answered(call), timeout_s=5, what="the ACK")
+        return call
 
     def _is_answered(self, call: AgentCall) -> bool:
         url = f"{self.server.url}/api/calls/{call.call_id}"

@@ -192,8 +192,9 @@ async def test_a_cancel_after_the_answer_is_too_late(server: ServerProcess, peer
     async with registered(server, "7001") as ann:
         call = dial(peer, server, body=sdp(30000))
         answered = await ann.answer(await ann.incoming())
+        await call.response(200)
         call.cancel()
-        await call.answered()
+        call.ack()
         call.request("BYE")
         assert (await answered.wait("callEnded"))["reason"] == "normal_clearing"
 

@@ -52,9 +52,14 @@ async def hears_silence(client: Client) -> None:
     await until(is_silent, timeout_s=2, what="silence")
 
 
-def told(call: AgentCall) -> list[tuple[str, str]]:
-    """`held` and `resumed` in their order, and by whom."""
-    return [(m["type"], m["payload"]["by"]) for m in call.messages if m["type"] in ("held", "resumed")]
+async def told(call: AgentCall, *expected: tuple[str, str]) -> None:
+    """`held` and `resumed` in their order, and by whom: these, and nothing else."""
+
+    def found() -> list[tuple[str, str]]:
+        return [(m["type"], m["payload"]["by"]) for m in call.messages if m["type"] in ("held", "resumed")]
+
+    await until(lambda: len(found()) >= len(expected), timeout_s=5, what=f"to be told {expected}")
+    assert found() == list(expected)
 
 
 async def test_the_held_one_hears_music_and_the_holder_nothing(ann: Agent, bob: Agent) -> None:
@@ -68,8 +73,8 @@ async def test_the_held_one_hears_music_and_the_holder_nothing(ann: Agent, bob: 
     assert (reply["type"], reply["payload"]["by"]) == ("resumed", "local")
     await answered.client.wait_tone(ANN_HZ)
     await calling.client.wait_tone(BOB_HZ)
-    assert told(calling) == [("held", "local"), ("resumed", "local")]
-    assert told(answered) == [("held", "remote"), ("resumed", "remote")]
+    await told(calling, ("held", "local"), ("resumed", "local"))
+    await told(answered, ("held", "remote"), ("resumed", "remote"))
     await calling.hang_up()
     await answered.wait("callEnded")
 
@@ -99,8 +104,8 @@ async def test_of_two_that_hold_one_resumes(ann: Agent, bob: Agent) -> None:
     await answered.order("hold", hold=False)
     await calling.client.wait_tone(BOB_HZ)
     await answered.client.wait_tone(ANN_HZ)
-    assert told(calling) == [("held", "local"), ("held", "remote"), ("resumed", "local"), ("resumed", "remote")]
-    assert told(answered) == [("held", "remote"), ("held", "local"), ("resumed", "remote"), ("resumed", "local")]
+    await told(calling, ("held", "local"), ("held", "remote"), ("resumed", "local"), ("resumed", "remote"))
+    await told(answered, ("held", "remote"), ("held", "local"), ("resumed", "remote"), ("resumed", "local"))
     await calling.hang_up()
     await answered.wait("callEnded")
 
@@ -111,8 +116,7 @@ async def test_hold_twice_is_hold_once(ann: Agent, bob: Agent) -> None:
         reply = await ann.exchange("hold", callId=calling.call_id, hold=held)
         assert reply["type"] == ("held" if held else "resumed")
     await answered.client.wait_tone(ANN_HZ)
-    await answered.wait("resumed")
-    assert told(answered) == [("held", "remote"), ("resumed", "remote")]
+    await told(answered, ("held", "remote"), ("resumed", "remote"))
     await calling.hang_up()
     await answered.wait("callEnded")
 

@@ -219,7 +219,7 @@ async def test_a_late_offer(line: Line) -> None:
 async def test_the_caller_hangs_up(line: Line) -> None:
     scenario = CALLER.invite(body=sdp()) + answered() + CALLER.ack() + signalled() + CALLER.bye()
     async with line.called(scenario) as (agent, incoming, sipp):
-        call = await agent.answer(incoming, codec="PCMU")
+        call = await line.take(agent, incoming)
         await signal(call)
         assert (await call.wait("callEnded"))["reason"] == "normal_clearing"
         await sipp.finished()
@@ -259,7 +259,7 @@ async def test_the_caller_cancels(line: Line) -> None:
 async def test_the_callers_cancel_crosses_our_200(line: Line) -> None:
     crossing = CALLER.invite(body=sdp()) + answered() + CALLER.cancel() + receive(200) + CALLER.ack()
     async with line.called(crossing + signalled() + CALLER.bye()) as (agent, incoming, sipp):
-        call = await agent.answer(incoming, codec="PCMU")
+        call = await line.take(agent, incoming)
         await signal(call)
         assert (await call.wait("callEnded"))["reason"] == "normal_clearing"
         await sipp.finished()
@@ -270,7 +270,7 @@ async def test_a_repeated_invite_ack_and_bye_are_one_call(line: Line) -> None:
     bye = CALLER.request("BYE", cseq=2, via="z9hG4bK-bye-[call_number]-[pid]")
     begin = invite + receive(100, optional=True) + receive(180) + invite + answered() + ack + ack + invite
     async with line.called(begin + signalled() + bye + receive(200) + bye) as (agent, incoming, sipp):
-        call = await agent.answer(incoming, codec="PCMU")
+        call = await line.take(agent, incoming)
         await signal(call)
         assert (await call.wait("callEnded"))["reason"] == "normal_clearing"
         assert [message["type"] for message in agent.received].count("incomingCall") == 1
