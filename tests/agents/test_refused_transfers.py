@@ -67,8 +67,11 @@ class Talk:
     @property
     def _sent(self) -> list[str]:
         """The calls' own requests that the trunk has got."""
-        requests = (message for message in self.trunk.received if not message.status)
-        return [message.start for message in requests if message.method not in ("NOTIFY", "ACK", "OPTIONS")]
+        return [
+            message.start
+            for message in self.trunk.distinct_requests
+            if message.method not in ("NOTIFY", "ACK", "OPTIONS")
+        ]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

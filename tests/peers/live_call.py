@@ -59,7 +59,7 @@ class LiveCall:
         """The dialog answers, nobody has ended or changed it, and both are heard."""
         self.dialog.request("OPTIONS")
         assert (await self.peer.receive(200)).method == "OPTIONS"
-        assert [message.method for message in self.peer.received if not message.status] == ["INVITE", "ACK"]
+        assert [message.method for message in self.peer.distinct_requests] == ["INVITE", "ACK"]
         await self.heard_since(since_s or time.monotonic(), at_least_s=0.5)
 
     async def hang_up(self) -> None:

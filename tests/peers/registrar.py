@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ class Registrar(SipPeer):
         self.registers: list[SipMessage] = []
         self.refusals: dict[str, Refusal] = {}
         """By user; "" is for all."""
+        self.refused_s = 0.0
+        """When it last refused, `time.monotonic()`."""
         self.is_silent = False
         self.ignored = 0
         """How many messages came while it was silent."""
@@ -83,6 +86,7 @@ class Registrar(SipPeer):
         refusal = self.refusals.get(user) or self.refusals.get("")
         if refusal is not None:
             self.requests[user] += 1
+            self.refused_s = time.monotonic()
             return self.respond(request, refusal.status, refusal.phrase, headers=refusal.headers)
         given = _parameters(request["authorization"])
         nonce = given.get("nonce", "")

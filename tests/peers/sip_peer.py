@@ -70,6 +70,8 @@ class SipPeer(asyncio.DatagramProtocol):
 
     def __init__(self) -> None:
         self.received: list[SipMessage] = []
+        self.distinct_requests: list[SipMessage] = []
+        """Each once: one that is answered late comes again (RFC 3261 section 17.1)."""
         self.repeats: list[SipMessage] = []
         self._seen: set[bytes] = set()
         self._new: asyncio.Queue[SipMessage] = asyncio.Queue()
@@ -108,6 +110,8 @@ class SipPeer(asyncio.DatagramProtocol):
             self.repeats.append(message)
         else:
             self._seen.add(data)
+            if message.status == 0:
+                self.distinct_requests.append(message)
             self._new.put_nowait(message)
         if message.status == 0 and message.method in self.answers_by_itself:
             self.respond(message, 200)
@@ -297,15 +301,24 @@ class PeerCall:
         self.ack()
         return message
 
+    async def refused(self, status: int) -> SipMessage:
+        """The refusal of that status, acknowledged by the transaction of the INVITE (RFC 3261 section 17.1.1.3)."""
+        message = await self.response(status)
+        self._send_in_transaction("ACK", message["to"])
+        return message
+
     def ack(self, *, body: str = "") -> None:
         """The ACK to the 2xx of the last INVITE."""
         self.send("ACK", self.cseq, body=body)
 
     def cancel(self, *, headers: str = "") -> None:
         """CANCEL, by the transaction of the INVITE (RFC 3261 section 9.1)."""
-        lines = [f"CANCEL {self.invite.start.split()[1]} SIP/2.0", f"Via: {self.invite['via']}", "Max-Forwards: 70"]
-        lines += [f"{name}: {self.invite[name]}" for name in ("From", "To", "Call-ID")] + ["CSeq: 1 CANCEL"]
-        self.peer.send(_with_body(lines, headers, ""), self.to)
+        self._send_in_transaction("CANCEL", self.invite["to"], headers=headers)
+
+    def _send_in_transaction(self, method: str, to_header: str, *, headers: str = "") -> None:
+        lines = [f"{method} {self.invite.start.split()[1]} SIP/2.0", f"Via: {self.invite['via']}", "Max-Forwards: 70"]
+        lines += [f"From: {self.invite['from']}", f"To: {to_header}", f"Call-ID: {self.invite['call-id']}"]
+        self.peer.send(_with_body([*lines, f"CSeq: 1 {method}"], headers, ""), self.to)
 
     def request(self, method: str, *, headers: str = "", body: str = "") -> str:
         """A request in the dialog; its text."""

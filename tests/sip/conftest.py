@@ -155,7 +155,7 @@ async def scene() -> AsyncIterator[Scene]:
 
 
 def sent_by_us(peer: SipPeer, method: str) -> list[SipMessage]:
-    return [message for message in peer.received if message.start.startswith(method + " ")]
+    return [message for message in peer.distinct_requests if message.start.startswith(method + " ")]
 
 
 async def assert_call_is_unhurt(scene: Scene, dialog: PeerDialog) -> None:

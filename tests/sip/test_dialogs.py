@@ -10,7 +10,7 @@ from peers.sip_peer import PeerDialog, sdp
 from sdpserver.sdp import Direction
 from sdpserver.sip import SipCallState, SipEventType
 
-from .conftest import RTP_PORT, Scene, local_audio
+from .conftest import RTP_PORT, Scene, local_audio, sent_by_us
 
 MULTIPART = (
     "--b1\r\nContent-Type: text/plain\r\n\r\nhello\r\n--b1\r\nContent-Type: application/sdp\r\n\r\n{sdp}\r\n--b1--\r\n"
@@ -289,9 +289,7 @@ async def test_a_refusal_has_its_reason(scene: Scene, status: int, headers: str,
     assert (end.reason, end.status, end.by_remote) == (reason, status, True)
     assert end.sip_reason == "No  way"
     await scene.peer.receive("ACK")
-    assert [message.start for message in scene.peer.received if message.start.startswith("INVITE")] == [
-        dialog.invite.start
-    ]
+    assert sent_by_us(scene.peer, "INVITE") == [dialog.invite]
 
 
 async def test_headers_and_names_leave_as_they_were_given(scene: Scene) -> None:

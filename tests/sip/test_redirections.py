@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from peers.sip_peer import PeerDialog, SipMessage, sdp
+from peers.sip_peer import PeerDialog, sdp
 
 from sdpserver.sip import SipEventType
 
-from .conftest import Scene
+from .conftest import Scene, sent_by_us
 
 
 def allow(*users: str) -> dict[str, Any]:
@@ -62,11 +62,7 @@ async def test_others_are_not(scene: Scene, contact: str) -> None:
     dialog.respond(302, "Moved", headers=f"Contact: {contact.format(trunk=scene.peer.host_port)}")
     end = await events.ended()
     assert (end.reason, end.status, end.by_remote) == ("redirect_refused", 302, True)
-    assert len(invites(scene)) == 1
-
-
-def invites(scene: Scene) -> list[SipMessage]:
-    return [message for message in scene.peer.received if message.start.startswith("INVITE")]
+    assert len(sent_by_us(scene.peer, "INVITE")) == 1
 
 
 async def test_a_circle_ends(scene: Scene) -> None:
@@ -82,7 +78,7 @@ async def test_a_chain_ends(scene: Scene) -> None:
         dialog = await redirect(scene, dialog, f"<sip:70{number}@{scene.peer.host_port}>")
     dialog.respond(302, "Moved", headers=f"Contact: <sip:800@{scene.peer.host_port}>")
     assert (await events.ended()).reason == "redirect_refused"
-    assert len(invites(scene)) == 6
+    assert len(sent_by_us(scene.peer, "INVITE")) == 6
 
 
 async def test_a_judge_that_fails_ends_the_call(scene: Scene) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from functools import partial
 
 import pjsua2 as pj
 import pytest
@@ -161,11 +162,15 @@ async def test_the_dialog_that_replaces_another_is_of_the_same_call(callee: Call
         call.hangup()
         await events.ended()
         await third.receive("BYE")
-        await until(lambda: trace(callee.scene).messages[-1].start_line[:11] == "SIP/2.0 200", timeout_s=5, what="200")
+
+        def of_taker() -> tuple[TracedMessage, ...]:
+            messages = trace(callee.scene).messages
+            return tuple(message for message in messages if message.remote == third.host_port)
+
+        await until(lambda: starts(of_taker())[-1] == "< 200 BYE", timeout_s=5, what="the answer to the BYE")
         found = trace(callee.scene)
     assert {message.sip_call_id for message in found.messages} == {peer.invite["call-id"], taker.invite["call-id"]}
-    of_taker = tuple(message for message in found.messages if message.remote == third.host_port)
-    assert starts(of_taker) == ["< INVITE", "> 100 INVITE", "> 200 INVITE", "< ACK", "> BYE", "< 200 BYE"]
+    assert starts(of_taker()) == ["< INVITE", "> 100 INVITE", "> 200 INVITE", "< ACK", "> BYE", "< 200 BYE"]
     numbers = [message.elapsed_ms for message in found.messages]
     assert numbers == sorted(numbers)
 
@@ -266,19 +271,24 @@ async def test_what_has_ended_first_makes_room_first_and_live_calls_last() -> No
         traces = caller.endpoint.traces
         live, events, _ = await scene.connect(trace_as=CALL)
         callee = Callee(scene)
+
+        def is_whole(call_id: str) -> bool:
+            return len(trace(scene, call_id).messages) == 4
+
         for number in range(100):
-            callee.dial(headers=f"X-Large: {'x' * 12_000}", body=sdp(30000))
+            dialog = callee.dial(headers=f"X-Large: {'x' * 12_000}", body=sdp(30000))
             call, _, others = await callee.incoming()
             traces.add(str(number), call.call_id)
             call.reject(486, "busy")
-            await peer.receive(486)
+            await dialog.refused(486)
             await others.ended()
+            await until(partial(is_whole, str(number)), timeout_s=5, what="the ACK to the refusal")
             assert pj.tracedOctets() <= 1 << 20
         assert [message.start_line.split()[0] for message in trace(scene).messages] == ["INVITE", "SIP/2.0", "ACK"]
         counts = [len(trace(scene, str(number)).messages) for number in range(100)]
-        assert (counts[0], counts[-1]) == (0, 3)
+        assert (counts[0], counts[-1]) == (0, 4)
         assert counts == sorted(counts)
-        assert trace(scene, "0").dropped == 3
+        assert trace(scene, "0").dropped == 4
         for number in range(100):
             traces.forget(str(number))
         assert pj.tracedOctets() < 10_000
