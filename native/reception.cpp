@@ -97,7 +97,10 @@ void ReceptionStatistics::measure_jitter(const RtpPacket& packet, int step, uint
     const uint32_t transit = arrival - packet.timestamp;
     // A talkspurt begins when its sender likes (and some mark every packet).
     const bool new_talkspurt = packet.marker && !after_marker_;
-    if (has_transit_ && !new_talkspurt) {
+    // By which clock it would be measured is not known either once another has taken over.
+    const auto passed = static_cast<int32_t>(arrival - (transit_ + timestamp_));
+    const bool new_clock = step > 0 && timestamp_jumped(packet.timestamp - timestamp_, passed, clock_rate_hz);
+    if (has_transit_ && !new_talkspurt && !new_clock) {
         const double change = std::abs(static_cast<double>(static_cast<int32_t>(transit - transit_)));
         jitter_ += (change - jitter_) / 16.0;
         const uint32_t units = packet.timestamp - timestamp_;

@@ -69,22 +69,35 @@ void Rewriter::attach(const Source& source, const RtpPacket& packet, TimeNs now)
     const auto next = static_cast<uint16_t>(last_sequence_ + 1);
     sequence_offset_ = static_cast<uint16_t>(next - packet.sequence);
     highest_in_ = static_cast<uint16_t>(packet.sequence - 1);
-    if (last_sent_ == 0) {
-        timestamp_base_ = last_timestamp_;
-    } else {
-        const auto elapsed_us = static_cast<uint64_t>(now - last_sent_) / kMicrosecond;
-        const uint64_t passed_us = std::max<uint64_t>(elapsed_us, uint64_t{last_duration_ms_} * 1000);
-        timestamp_base_ = last_timestamp_ + static_cast<uint32_t>(passed_us * source.clock_rate_out / 1'000'000);
-    }
-    timestamp_in_ = 0;
-    newest_in_ = packet.timestamp;
+    go_on_in_time(packet, source.clock_rate_out, now);
     restart_suspected_ = false;
     barrier_.reset();
     source_ = source;
     attached_ = true;
 }
 
-/// Numbers behind the barrier were given to other packets.
+/// This packet's timestamp becomes the stream's after the time that has passed.
+void Rewriter::go_on_in_time(const RtpPacket& packet, uint32_t clock_rate_hz, TimeNs now) {
+    if (last_sent_ == 0) {
+        timestamp_base_ = last_timestamp_;
+    } else {
+        const auto elapsed_us = static_cast<uint64_t>(now - last_sent_) / kMicrosecond;
+        const uint64_t passed_us = std::max<uint64_t>(elapsed_us, uint64_t{last_duration_ms_} * 1000);
+        timestamp_base_ = last_timestamp_ + static_cast<uint32_t>(passed_us * clock_rate_hz / 1'000'000);
+    }
+    timestamp_in_ = 0;
+    newest_in_ = packet.timestamp;
+    has_audio_ = false;
+}
+
+bool Rewriter::jumped(const RtpPacket& packet, int sequence_step, TimeNs now, uint32_t duration_ms) const {
+    if (!has_audio_ || duration_ms == 0 || sequence_step <= 0) return false;
+    const int64_t passed_ms = (now - audio_at_) / kMillisecond + int64_t{sequence_step} * duration_ms;
+    const uint32_t rate = source_.clock_rate_in;
+    return timestamp_jumped(packet.timestamp - audio_in_, passed_ms * rate / 1000, rate);
+}
+
+/// Numbers behind the barrier were given to other packets, or no packet can have them any more.
 bool Rewriter::has_number(uint16_t sequence) {
     if (!barrier_) return true;
     if (static_cast<int16_t>(sequence - *barrier_) <= 0) return false;
@@ -106,14 +119,18 @@ std::optional<Rewriter::Numbers> Rewriter::map(const Source& source, const RtpPa
     if (!attached_ || source != source_) {
         attach(source, packet, now);
         first = true;
-    } else if (const int jump = static_cast<int16_t>(packet.sequence - highest_in_);
-               jump > kMaxDropout || jump < -kMaxMisorder) {
+    } else if (const int step = static_cast<int16_t>(packet.sequence - highest_in_);
+               step > kMaxDropout || step < -kMaxMisorder) {
         if (!restart_suspected_ || packet.sequence != expected_restart_) {
             restart_suspected_ = true;
             expected_restart_ = static_cast<uint16_t>(packet.sequence + 1);
             return std::nullopt;
         }
         attach(source, packet, now);
+        first = true;
+    } else if (jumped(packet, step, now, duration_ms)) {
+        go_on_in_time(packet, source_.clock_rate_out, now);
+        barrier_ = static_cast<uint16_t>(packet.sequence - 1);  // what is late is of the clock before
         first = true;
     }
     if (!has_number(packet.sequence)) return std::nullopt;
@@ -133,6 +150,11 @@ std::optional<Rewriter::Numbers> Rewriter::map(const Source& source, const RtpPa
             last_timestamp_ = numbers.timestamp;
             last_duration_ms_ = duration_ms;
             last_sent_ = now;
+        }
+        if (duration_ms != 0) {
+            has_audio_ = true;
+            audio_in_ = packet.timestamp;
+            audio_at_ = now;
         }
         restart_suspected_ = false;
     }

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from peers.agent import Agent, AgentCall
 from peers.asterisk import Asterisk, User, running_asterisk
+from peers.certificates import Authority
 from peers.server import ServerProcess, running
 
 from sdpserver.passwords import hash_password
@@ -65,6 +67,17 @@ def upstream(pbx: Asterisk) -> Iterator[ServerProcess]:
     }
     with running(ServerProcess(tables)) as process:
         yield process
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("certificates"), "ca")
+
+
+@pytest.fixture(scope="module")
+def certificate(authority: Authority) -> Path:
+    """Asterisk's, and the server's. Asterisk's Contact has its address, which is not in it."""
+    return authority.issue(x509.DNSName("localhost"))
 
 
 @contextlib.asynccontextmanager

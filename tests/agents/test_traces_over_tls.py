@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
 from peers.agent import AgentCall
 from peers.asterisk import Asterisk, User, running_asterisk
 from peers.certificates import Authority
@@ -29,17 +28,6 @@ CALLING = ["< INVITE", "> 100 INVITE", "> 180 INVITE", "> 200 INVITE", "< ACK"]
 WE_HANG_UP, PBX_HANGS_UP = ["> BYE", "< 200 BYE"], ["< BYE", "> 200 BYE"]
 KEY = re.compile(r"inline:(\S+)")
 ANSWER = re.compile(r'\b(?:response|nonce|cnonce|opaque)="([^"]+)"')
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("certificates"), "ca")
-
-
-@pytest.fixture(scope="module")
-def certificate(authority: Authority) -> Path:
-    """Asterisk's, and the server's. Asterisk's Contact has its address, which is not in it."""
-    return authority.issue(x509.DNSName("localhost"))
 
 
 @pytest.fixture(scope="module")

@@ -207,6 +207,28 @@ def test_a_pause_of_the_talker_is_no_jitter() -> None:
     assert reception.figures["packet_ms"] == 20
 
 
+@pytest.mark.parametrize("jump", [1_342_000_000, 3_000_000_000, 8000 * 3, -8000])
+def test_timestamps_that_jump_are_no_jitter(jump: int) -> None:
+    """As after a transfer in a PBX, with or without the marker bit."""
+    reception = Reception()
+    for i in range(200):
+        timestamp = 160 * i + (jump if i >= 100 else 0)
+        reception.receive(i, timestamp & 0xFFFFFFFF, START_S + PTIME_S * i + 0.01 * (i % 2))
+    assert reception.figures["jitter_ms"] == pytest.approx(10, rel=0.05)
+    assert reception.figures["packet_ms"] == 20
+    assert reception.figures["packets_lost"] == 0
+
+
+def test_a_network_that_stalls_is_jitter() -> None:
+    """What was held up comes at once; no timestamp has jumped."""
+    reception = Reception()
+    arrivals = [(i, max(PTIME_S * i, 8.0 if i >= 250 else 0.0)) for i in range(300)]
+    for i, at in arrivals:
+        reception.receive(i, 160 * i, START_S + at)
+    expected = jitter_by_the_rfc([at - PTIME_S * i for i, at in arrivals])
+    assert reception.figures["jitter_ms"] == pytest.approx(expected, rel=0.02, abs=0.15)
+
+
 def test_a_sender_that_marks_every_packet_cannot_hide_its_jitter() -> None:
     reception = Reception()
     for i in range(100):

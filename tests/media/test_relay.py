@@ -239,6 +239,42 @@ def test_a_sender_that_starts_anew_is_followed_from_its_second_packet(plane: Pla
     assert third.marker == 1
 
 
+@pytest.mark.parametrize("jump", [1_342_000_000, 3_000_000_000, 8000 * 3, -8000])
+def test_timestamps_that_jump_in_sequence_go_on_by_the_time_that_has_passed(plane: Plane, jump: int) -> None:
+    """As after a transfer in a PBX that keeps its SSRC: a browser would wait for audio of so much later."""
+    a, b = plane.rtp_leg(), plane.rtp_leg()
+    plane.bridge(a, b)
+    for i in (0, 1, 2, 4):
+        a.send(rtp(100 + i, 160_000 + 160 * i))
+    first, *_, last = [b.receive() for _ in range(4)]
+    for i in (5, 7):
+        a.send(rtp(100 + i, 160_000 + 160 * i + jump))
+    a.send(rtp(103, 160_000 + 160 * 3))  # of the clock before: late, and nowhere to be put
+    a.send(rtp(106, 160_000 + 160 * 6 + jump))
+    after = [b.receive() for _ in range(3)]
+    assert [(packet.sequence_number - first.sequence_number) % 65536 for packet in after] == [5, 7, 6]
+    assert [packet.marker for packet in after] == [1, 0, 0]
+    assert 160 <= (after[0].timestamp - last.timestamp) % 2**32 < 8000
+    assert [(packet.timestamp - after[0].timestamp) % 2**32 for packet in after] == [0, 320, 160]
+
+
+def test_a_press_whose_packets_have_the_time_of_its_start_is_no_jump(plane: Plane) -> None:
+    """Its sender goes on with audio meanwhile."""
+    a, b = plane.rtp_leg([PCMU, EVENT_8000]), plane.rtp_leg([PCMU, EVENT_8000])
+    plane.bridge(a, b)
+    a.send(rtp(100, 160_000))
+    first = b.receive()
+    for i in range(1, 6):
+        press = bytes([5, 10]) + (320 * i).to_bytes(2, "big")
+        a.send(rtp(99 + 2 * i, 160_160, payload=press, payload_type=101))
+        a.send(rtp(100 + 2 * i, 160_000 + 160 * i))
+    received = [b.receive() for _ in range(10)]
+    assert [(packet.sequence_number - first.sequence_number) % 65536 for packet in received] == list(range(1, 11))
+    offsets = [(packet.timestamp - first.timestamp) % 2**32 for packet in received]
+    assert offsets[0::2] == [160] * 5
+    assert offsets[1::2] == [160 * i for i in range(1, 6)]
+
+
 def test_a_change_of_source_is_a_new_talk_in_the_same_stream(plane: Plane) -> None:
     a, b, listener = plane.rtp_leg(), plane.rtp_leg(), plane.rtp_leg()
     plane.engine.set_source_leg(listener.leg, a.leg)
