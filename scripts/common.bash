@@ -24,6 +24,9 @@ fi
 LOG=$CACHE/log/${0##*/}.log
 [ "$(stat -c %s "$LOG" 2>/dev/null || echo 0)" -lt 5000000 ] || mv "$LOG" "$LOG.old"
 
+# A package index behind a mirror that is filling its own cache may say nothing for a while; pip would wait for 15 s.
+export PIP_DEFAULT_TIMEOUT=${PIP_DEFAULT_TIMEOUT:-60}
+
 # A script that runs others hands its start on, so that their lines tell one time.
 export SDPSERVER_STARTED=${SDPSERVER_STARTED:-$EPOCHREALTIME}
 
