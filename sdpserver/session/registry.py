@@ -129,6 +129,7 @@ class Sessions:
         except SdpServerError as exc:
             exc.session_id = session_id
             session.close(exc.reason)
+            await session.wait_closed()  # whoever gets the error finds its place free, and no such session in a list
             raise
         except BaseException:
             session.close("internal_error")

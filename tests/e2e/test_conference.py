@@ -17,6 +17,10 @@ from peers.server import ServerProcess
 from peers.waiting import until
 from playwright.async_api import Browser
 
+from sdpserver.errors import Unavailable
+from sdpserver.models.webrtc import CallOptions, OfferRequest, SdpOffer
+from sdpserver.session import Sessions
+
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("rate_hz", [8000, 16000])
@@ -134,6 +138,26 @@ async def test_a_full_room_refuses_the_offer() -> None:
         assert (response.status_code, response.json()["reason"]) == (503, "room_full")
         response = await third.post_offer(to="conference/other")
         assert (response.status_code, response.json()["reason"]) == (503, "no_room_free")
+
+
+async def test_an_offer_that_fails_has_left_nothing_behind_when_its_error_is_told() -> None:
+    """Not a moment later: who is told that a room is full may take the session's place for another call."""
+    async with (
+        in_process({"conference": {"max_members": 2}}) as server,
+        members(server, "team", {500.0: "PCMU", 900.0: "PCMU"}),
+        server.client() as third,
+    ):
+        sessions: Sessions = server.app.state.sessions
+        before = sessions.stats
+        offer = SdpOffer(type="offer", sdp=await third.offer())
+        with pytest.raises(Unavailable, match="full") as refused:
+            await sessions.offer(OfferRequest(sdp=offer, call=CallOptions(to="conference/team")), owner="anonymous")
+        assert sessions.stats == before | {
+            "sessions_created": before["sessions_created"] + 1,
+            "sessions_closed_kept": before["sessions_closed_kept"] + 1,
+        }
+        closed = sessions.describe_one(refused.value.session_id or "", owner="anonymous")
+        assert (closed["state"], closed["close_reason"]) == ("closed", "room_full")
 
 
 @pytest.mark.parametrize("name", ["", "a b", "ä", "x" * 65, "a/b", "a%2Fb", "x\n"])
