@@ -96,7 +96,7 @@ class _Exchange:
         self._host = _text(self._headers, b"host")
         self._origin = _text(self._headers, b"origin")
         self._status = 0
-        self._finished = False
+        self._is_counted = False
         has_body = self._headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in self._headers
         self._unread = has_body
         self._disconnected = False
@@ -116,6 +116,7 @@ class _Exchange:
         except Exception as exc:
             await self._fail(exc)
         finally:
+            self._count()
             self._log(time.perf_counter() - started)
 
     def _check(self) -> None:
@@ -177,7 +178,7 @@ class _Exchange:
             self._status = message["status"]
             await self._send({**message, "headers": [*message.get("headers", ()), *self._own_headers()]})
         elif message["type"] == "http.response.body" and not message.get("more_body", False):
-            self._finished = True
+            self._count()  # before its last octet: who has the response finds it among the figures
             if self._unread and not self._disconnected:
                 await self._finish_unread(message)
             else:
@@ -219,9 +220,14 @@ class _Exchange:
         while not self._disconnected and (self._unread or limit is None) and (limit is None or size < limit):
             size += len((await self.receive()).get("body", b""))
 
+    def _count(self) -> None:
+        """Idempotent."""
+        if not self._is_counted:
+            self._is_counted = True
+            statistics = cast(HttpStatistics, self._scope["app"].state.http_statistics)
+            statistics.count(self._scope["method"], self._scope.get("endpoint"), self._status)
+
     def _log(self, seconds: float) -> None:
-        statistics = cast(HttpStatistics, self._scope["app"].state.http_statistics)
-        statistics.count(self._scope["method"], self._scope.get("endpoint"), self._status)
         path = self._scope["path"]
         quiet = path in _QUIET_PATHS or self._status < 400
         (log.debug if quiet else log.info)(
