@@ -111,7 +111,8 @@ class ServerProcess:
         return (self.folder / "log").read_text(errors="replace")
 
     def start(self) -> None:
-        """Returns when it is ready for sessions."""
+        """Returns when it is ready for sessions, and has opened the database of its call records or failed to: else a
+        test would see the files of that come among those that it counts."""
         command = Path(sys.executable).with_name("sdpserver")
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -129,7 +130,9 @@ class ServerProcess:
         if self.process.poll() is not None:
             raise RuntimeError(f"the server ended with status {self.process.returncode}:\n{self.log}")
         try:
-            return httpx.get(f"{self.url}/ready", timeout=5, trust_env=False).status_code == 200
+            if httpx.get(f"{self.url}/ready", timeout=5, trust_env=False).status_code != 200:
+                return False
+            return bool(httpx.get(f"{self.url}/health", timeout=5, trust_env=False).json()["records"] != "starting")
         except httpx.TransportError:
             return False
 

@@ -35,6 +35,12 @@ class Caller:
         found: list[dict[str, Any]] = answer.json()["records"] if answer.status_code == 200 else []
         return found
 
+    def waiting(self) -> int:
+        """How many records are not written yet, by GET /stats. Readers have a record from its commit on, the server
+        knows of that a little later."""
+        count: int = self.http.get("/stats").raise_for_status().json()["records"]["waiting"]
+        return count
+
     def state(self) -> str:
         """That of the records, by GET /health."""
         return str(self.http.get("/health").raise_for_status().json()["records"])

@@ -53,6 +53,7 @@ def test_a_server_closes_what_its_own_last_life_left_open(database_url: str, dat
     open_call(first, 1, run_id="first")
     seen_at = datetime.now(UTC)
     first.tell_alive()
+    gone_at = datetime.now(UTC)
     first.close()  # and nothing of the call's end
     second = Database(database_url, instance="here", run_id="second")
     databases.append(second)
@@ -61,7 +62,7 @@ def test_a_server_closes_what_its_own_last_life_left_open(database_url: str, dat
     assert row["reason"] == "server_lost"
     ended_at = row["ended_at"]
     ended_at = datetime.fromisoformat(ended_at).replace(tzinfo=UTC) if isinstance(ended_at, str) else ended_at
-    assert abs((ended_at - seen_at).total_seconds()) < 1  # when it was last known to live
+    assert seen_at <= ended_at <= gone_at  # when it was last known to live
     assert row["talk_s"] == pytest.approx(row["duration_s"])
 
 
@@ -137,7 +138,7 @@ def test_two_servers_write_to_one_database(database_url: str, start: Start) -> N
     process.kill()
     process.wait(5)
     servers[0][0].start()
-    wait_until(lambda: len(servers[1][1].records(limit=1000)) == 40, timeout_s=10, what="the records")
+    wait_until(lambda: len(servers[1][1].records(limit=1000)) == 40, timeout_s=15, what="the records")
     rows = {row["call_id"]: row for row in rows_of(database_url)}
     assert set(rows) == {*made, kept_open}
     assert rows[kept_open]["result"] is None
