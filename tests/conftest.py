@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 from peers import chromium as chromium_peer
 from peers.asterisk import Asterisk, running_asterisk
 from peers.descriptors import open_files
@@ -27,6 +28,10 @@ from peers.waiting import until, wait_until
 from playwright.async_api import Browser
 
 _GRACE_S = 2.0
+
+# How long an example takes, or is thought up, says more of the machine than of the code: 200 ms are soon gone by.
+settings.register_profile("any machine", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:
