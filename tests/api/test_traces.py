@@ -10,6 +10,7 @@ import httpx
 import pytest
 from peers.ports import claim_block, release_block
 from peers.server import ServerProcess, running
+from peers.waiting import wait_until
 
 from .conftest import TIMEOUT_S
 
@@ -58,7 +59,14 @@ def test_a_call_is_its_owners_and_the_supervisors(client: httpx.Client, offer: O
         "kiosk": 403,
         "nobody": 401,
     }
-    first = client.get(trace_of(opened), headers=as_("boss")).json()["messages"][0]
+
+    def messages() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = client.get(trace_of(opened), headers=as_("boss")).json()["messages"]
+        return found
+
+    # The answer to an offer waits only a moment for the INVITE to leave.
+    wait_until(lambda: bool(messages()), timeout_s=5, what="the INVITE")
+    first = messages()[0]
     assert (first["direction"], first["cseq"].split()[1], first["elapsed_ms"]) == ("out", "INVITE", 0)
     client.post("/webrtc/close", json={"session_id": opened["session_id"]}, headers=as_("ann"))
     assert client.get(trace_of(opened), headers=as_("ann")).json()["messages"][0] == first

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import httpx
-from peers.ports import claim_block
+from peers.ports import claim_block, release_block
 from peers.server import ServerProcess, running
 from peers.waiting import wait_until
 
@@ -20,8 +20,8 @@ def test_a_server_without_trunks_has_none(client: httpx.Client) -> None:
 
 
 def test_a_trunk_that_is_not_there_is_not_connected() -> None:
-    closed_port = claim_block()[0]
-    trunk = {"name": "gone", "server": f"127.0.0.1:{closed_port}", "transport": "tcp"}
+    closed_ports = claim_block()
+    trunk = {"name": "gone", "server": f"127.0.0.1:{closed_ports[0]}", "transport": "tcp"}
     with (
         running(ServerProcess({"trunks": [trunk]})) as server,
         httpx.Client(base_url=server.url, timeout=TIMEOUT_S, trust_env=False) as client,
@@ -36,6 +36,7 @@ def test_a_trunk_that_is_not_there_is_not_connected() -> None:
         options = found["last_options"]
         assert isinstance(options, dict)
         assert options["answered"] is False
+    release_block(closed_ports)
 
 
 def test_the_scope_call_sees_the_trunks() -> None:
