@@ -21,7 +21,8 @@ from websockets.exceptions import InvalidStatus
 
 from .conftest import PASSWORDS, registered
 
-SHORT_IDLE_S = 0.5
+SHORT_IDLE_S = 2.0
+"""More than a busy machine holds up the client that pings."""
 KEY, OTHER_KEY = "a-key-with-calls", "a-key-without-calls"
 FOREIGN = "https://elsewhere.example"
 
@@ -183,9 +184,9 @@ async def test_a_silent_client_is_cut_off_and_one_that_pings_is_not(
         closing = asyncio.create_task(silent.wait_closed())
         while not closing.done():
             await alive.request("ping")
-            await asyncio.sleep(SHORT_IDLE_S / 5)
-        assert await closing == (1001, "nothing was heard for 0.5 s")
-        assert SHORT_IDLE_S <= time.monotonic() - started < SHORT_IDLE_S + 1
+            await asyncio.sleep(SHORT_IDLE_S / 20)
+        assert await closing == (1001, "nothing was heard for 2 s")
+        assert SHORT_IDLE_S <= time.monotonic() - started < SHORT_IDLE_S + 2
         await alive.request("ping")
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from peers.agent import Agent
 from peers.asterisk import Asterisk
-from peers.audio import level_dbfs
+from peers.audio import SILENCE_DBFS, level_dbfs
 from peers.chromium import MICROPHONE_HZ
 from peers.server import ServerProcess, running
+from peers.waiting import until
 from playwright.async_api import Browser, WebSocketRoute
 
 from .conftest import BOB_HZ, PASSWORDS, Ann, page_of
@@ -135,9 +136,13 @@ async def test_a_muted_agent_is_not_heard(ann: Ann, bob: Agent) -> None:
     await answered.client.wait_tone(MICROPHONE_HZ)
     await ann.do("await call.mute()")
     assert await ann.do("return [call.muted, call.pc.getSenders()[0].track.enabled]") == [True, False]
-    await answered.client.wait(0.3)  # what was on its way
-    pcm, _ = (await answered.client.wait(0.5)).pcm()
-    assert len(pcm) == 0 or level_dbfs(pcm) < -60
+
+    async def is_silent() -> bool:
+        pcm, _ = (await answered.client.wait(0.5)).pcm()
+        return len(pcm) == 0 or level_dbfs(pcm) < SILENCE_DBFS
+
+    await until(is_silent, timeout_s=3, what="what was on its way to have come")
+    assert await is_silent()
     await ann.do("await call.mute(false)")
     await answered.client.wait_tone(MICROPHONE_HZ)
     assert await ann.do("return call.muted") is False

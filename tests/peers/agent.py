@@ -15,6 +15,8 @@ from .aiortc_client import Client
 from .waiting import until
 
 Message = dict[str, Any]
+TOLD_S = 8.0
+"""Who is refused hears why for 3 s before it is told that its call has ended."""
 
 
 class Refused(Exception):
@@ -37,7 +39,7 @@ class AgentCall:
     def messages(self) -> list[Message]:
         return [message for message in self.agent.received if message["payload"].get("callId") == self.call_id]
 
-    async def wait(self, type_: str, *, timeout_s: float = 5.0, **expected: Any) -> dict[str, Any]:
+    async def wait(self, type_: str, *, timeout_s: float = TOLD_S, **expected: Any) -> dict[str, Any]:
         """The payload of the first message of this type about this call, with these members."""
         return await self.agent.wait(type_, timeout_s=timeout_s, callId=self.call_id, **expected)
 
@@ -169,7 +171,7 @@ class Agent:
         found: dict[str, Any] = message["payload"]
         return found
 
-    async def wait(self, type_: str, *, timeout_s: float = 5.0, **expected: Any) -> dict[str, Any]:
+    async def wait(self, type_: str, *, timeout_s: float = TOLD_S, **expected: Any) -> dict[str, Any]:
         """The payload of the first message of this type with these members, which may have come already."""
 
         def found() -> list[dict[str, Any]]:
