@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from asyncio import to_thread
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -40,7 +41,7 @@ async def test_the_browser_hears_its_voice_from_echo(chromium: Browser, gateway:
         state = await page.state()
         assert (state["codec"], state["packets_lost"]) == (f"audio/{codec}", 0)
         await page.hang_up()
-        await page.wait_state("closed.at > 0", timeout_s=1)
+        await page.wait_state("closed.at > 0")
 
 
 @pytest.mark.parametrize(("codec", "trunk"), every_pair)
@@ -157,7 +158,8 @@ async def test_the_browser_knows_of_a_hangup_by_the_pbx(
         await page.wait_tone(440)
         asked_ms = await page.page.evaluate("performance.now()")
         await to_thread(asterisk.hangup, channel)
-        await page.wait_state("closed.at > 0", timeout_s=2)
+        # The event and the end of DTLS come by two ways through the browser.
+        await page.wait_state("closed.at > 0 && events.some(({type}) => type === 'ended')", timeout_s=2)
         state = await page.state()
         ended = next(event for event in state["events"] if event["type"] == "ended")
         assert ended["data"]["reason"] == "normal_clearing"
@@ -165,17 +167,18 @@ async def test_the_browser_knows_of_a_hangup_by_the_pbx(
         assert state["closed_at"] - asked_ms < KNOWN_S * 1000
 
 
-@pytest.mark.parametrize("how", ["hangUp()", "pc.close()"])
+@pytest.mark.parametrize(("how", "known_s"), [("hangUp()", KNOWN_S), ("pc.close()", KNOWN_S + 0.5)])
 async def test_the_pbx_knows_of_a_hangup_in_the_browser(
-    chromium: Browser, gateway: ServerProcess, asterisk: Asterisk, how: str
+    chromium: Browser, gateway: ServerProcess, asterisk: Asterisk, how: str, known_s: float
 ) -> None:
+    """A page that closes its connection may come back for `[session] resume_s`, which is most of the second."""
     async with caller(chromium, gateway.url) as page:
         channel = await dial(page, asterisk, "601", trunk="any")
         await page.wait_tone(440)
         asked_s = time.monotonic()
         await page.page.evaluate(f"{{ {how} }}")
         hangup = await to_thread(asterisk.wait_hangup, channel)
-        assert hangup.at_s - asked_s < KNOWN_S
+        assert hangup.at_s - asked_s < known_s
 
 
 async def test_the_pbx_knows_of_a_closed_tab(chromium: Browser, gateway: ServerProcess, asterisk: Asterisk) -> None:
@@ -191,8 +194,11 @@ async def test_the_pbx_knows_of_a_closed_tab(chromium: Browser, gateway: ServerP
 # -- re-offers
 
 
-async def test_a_reloaded_page_keeps_its_call(chromium: Browser, gateway: ServerProcess, asterisk: Asterisk) -> None:
-    async with caller(chromium, gateway.url) as page:
+async def test_a_reloaded_page_keeps_its_call(
+    chromium: Browser, own_server: Callable[..., ServerProcess], asterisk: Asterisk
+) -> None:
+    server = own_server({"session": {"resume_s": 5}}, asterisk=asterisk)  # a browser's start may take that long
+    async with caller(chromium, server.url) as page:
         channel = await dial(page, asterisk, "601", trunk="any")
         await page.wait_tone(440)
         answer = page.answer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import httpx
@@ -88,7 +87,12 @@ async def test_a_call_that_nobody_answers_and_one_that_its_caller_gives_up(gatew
         body = make_offer(call={"to": "603", "ring_timeout_s": 1})
         unanswered = (await http.post("/webrtc/offer", json=body)).raise_for_status().json()
         given_up = (await http.post("/webrtc/offer", json=make_offer(call={"to": "603"}))).raise_for_status().json()
-        await asyncio.sleep(0.3)  # it rings
+
+        async def rings() -> bool:
+            session = (await http.get(f"/webrtc/sessions/{given_up['session_id']}")).raise_for_status().json()
+            return "ringing" in session["timeline"]
+
+        await until(rings, timeout_s=5, what="the far end to ring")
         await http.post("/webrtc/close", json={"session_id": given_up["session_id"], "reason": "changed my mind"})
     record = await record_of(gateway, given_up["call"]["call_id"])
     assert (record["result"], record["reason"]) == ("cancelled", "changed my mind")

@@ -146,6 +146,7 @@ async def test_early_media_is_heard_before_the_answer(
         await client.wait_tone(620, timeout_s=2)
         assert (await client.describe())["call"]["state"] == "early"
         await client.wait_tone(440, timeout_s=5)
+        await client.wait_step("answered")  # audio comes by the media plane, the 200 by the SIP thread
         assert (await client.describe())["call"]["state"] == "answered"
         await client.listen(1.2)
         if pauses := client.heard.sender_pauses():

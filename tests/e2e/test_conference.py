@@ -117,7 +117,8 @@ async def test_who_talks_is_told_and_then_who_does_not() -> None:
 
 
 async def test_a_reloaded_page_is_still_in_its_room() -> None:
-    async with in_process() as server, members(server, "team", {500.0: "PCMU", 900.0: "PCMU"}) as (first, second):
+    voices = {500.0: "PCMU", 900.0: "PCMU"}
+    async with in_process({"session": {"resume_s": 5}}) as server, members(server, "team", voices) as (first, second):
         tokens = {"session_id": first.session_id, "resume_token": first.answer["resume_token"]}
         async with server.client(codec="PCMU", frequency_hz=1700) as reloaded:
             await first.pc.close()

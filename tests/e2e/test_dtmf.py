@@ -11,7 +11,7 @@ import pytest
 from peers.aiortc_client import Client, dial
 from peers.asterisk import Asterisk, User, running_asterisk
 from peers.server import ServerProcess, running, trunks_to
-from peers.waiting import until
+from peers.waiting import until, wait_until
 
 METHODS = ("rfc4733", "info", "inband")
 USERS = (
@@ -53,15 +53,16 @@ class Call:
 
     def heard_by_pbx(self) -> list[tuple[str, int]]:
         """(digit, length in ms) of the presses that Asterisk has received on the call's channel."""
-        found: list[tuple[str, int]] = []
 
-        def collect(event: Any) -> bool:
-            if event.name == "DTMFEnd" and event.fields["Direction"] == "Received":
-                found.append((event.fields["Digit"], int(event.fields["DurationMs"])))
-            return len(found) == 4
+        def found() -> list[tuple[str, int]]:
+            return [
+                (event.fields["Digit"], int(event.fields["DurationMs"]))
+                for event in self.pbx.ami.events[self.mark :]
+                if event.name == "DTMFEnd" and event.fields["Direction"] == "Received"
+            ]
 
-        self.pbx.ami.wait_for(collect, since=self.mark, timeout_s=5)
-        return found
+        wait_until(lambda: len(found()) >= 4, timeout_s=5, what="Asterisk to receive four presses")
+        return found()
 
     def told(self, leg: str) -> list[dict[str, Any]]:
         """The events `dtmf` of one leg."""
@@ -136,6 +137,8 @@ async def test_keys_pressed_in_the_browser_reach_the_pbx_in_its_own_way(
         await client.press("147#", duration_ms=120, pause_ms=150)
         heard = await to_thread(call.heard_by_pbx)
         assert [digit for digit, _ in heard] == list("147#")
+        # The packets are Asterisk's before our client is told that a press is over.
+        await until(lambda: len(call.told("webrtc")) == 4, timeout_s=5, what="the news of the four presses")
         told = call.told("webrtc")
         assert [(event["digit"], event["method"]) for event in told] == [(digit, "rfc4733") for digit in "147#"]
         assert [event["duration_ms"] for event in told] == [pytest.approx(120, abs=25)] * 4

@@ -35,9 +35,11 @@ async def test_the_pbx_knows_of_a_page_that_closes_its_connection(gateway: Serve
         asked_s = time.monotonic()
         await client.pc.close()
         hangup = await to_thread(asterisk.wait_hangup, channel)
-        assert hangup.at_s - asked_s < KNOWN_S
         session = await client.describe()
         assert (session["state"], session["close_reason"]) == ("closed", "client_closed")
+        # Most of the second is `[session] resume_s`, in which the page may come back; its own end takes its time too.
+        assert session["timeline"]["closed"] - session["timeline"]["disconnected"] < KNOWN_S * 1000
+        assert hangup.at_s - asked_s < KNOWN_S + 0.5
 
 
 async def test_the_client_knows_of_a_hangup_by_the_pbx(gateway: ServerProcess, asterisk: Asterisk) -> None:
@@ -71,8 +73,8 @@ async def test_both_hanging_up_at_once_is_a_hangup(gateway: ServerProcess, aster
                 await to_thread(asterisk.hangup, channel)
 
         await asyncio.gather(client.hang_up(), pbx_hangs_up())
-        await client.wait_closed(1)
-        await until(lambda: not gateway.open_sessions(), timeout_s=1, what="the session to be closed")
+        await client.wait_closed()
+        await until(lambda: not gateway.open_sessions(), timeout_s=5, what="the session to be closed")
 
 
 async def test_a_ringing_call_is_cancelled_by_close(gateway: ServerProcess, asterisk: Asterisk) -> None:

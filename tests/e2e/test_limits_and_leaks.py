@@ -113,7 +113,7 @@ async def test_a_trunk_where_nobody_listens_is_an_error_and_not_a_hang(
             (504, "trunk_unreachable"),
             (504, "trunk_unreachable"),
         ]
-        assert [result[2] < 3 for result in results] == [True] * 3, results
+        assert [result[2] < 5 for result in results] == [True] * 3, results  # SIP itself would try for 32 s
         # And the server still takes calls.
         async with Client(server.url) as client:
             await client.call("echo")
@@ -125,7 +125,7 @@ async def test_a_caller_that_never_connects_is_dropped(own_server: Callable[...,
     server = own_server({"session": {"setup_timeout_s": 1}})
     async with Client(server.url) as client:
         client.answer = (await client.post_offer(to="echo")).json()
-        await until(lambda: not server.open_sessions(), timeout_s=2, what="setup_timeout_s")
+        await until(lambda: not server.open_sessions(), timeout_s=5, what="setup_timeout_s")
         session = await client.describe()
         assert (session["state"], session["close_reason"]) == ("closed", "setup_timeout")
 
@@ -133,10 +133,10 @@ async def test_a_caller_that_never_connects_is_dropped(own_server: Callable[...,
 async def test_a_call_ends_at_its_longest_duration(
     own_server: Callable[..., ServerProcess], asterisk: Asterisk
 ) -> None:
-    server = own_server({"session": {"max_duration_s": 2}}, asterisk=asterisk)
+    server = own_server({"session": {"max_duration_s": 4}}, asterisk=asterisk)  # its tone is heard long before
     async with Client(server.url) as client:
         await client.call("601")
         await client.wait_tone(440)
-        await client.wait_closed(3)
+        await client.wait_closed(6)
         assert (await client.describe())["close_reason"] == "max_duration"
         await to_thread(asterisk.wait_no_channels)

@@ -11,6 +11,7 @@ import pytest
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from peers.aiortc_client import Client, formats_of
 from peers.rtp_recording import Received, RtpRecording
+from peers.waiting import until
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -100,7 +101,7 @@ async def test_the_aiortc_client_presses_keys(echo: AiortcEcho, codec: str) -> N
         await client.call()
         await client.wait_audio(1)
         await client.press("18*#")
-        assert echo.heard.digits() == "18*#"
+        await until(lambda: echo.heard.digits() == "18*#", timeout_s=3, what="the last packets of the keys")
         marked = [packet for packet in echo.heard.packets if packet.marker and len(packet.payload) == 4]
         assert len(marked) == 4
 

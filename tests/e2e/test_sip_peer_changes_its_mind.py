@@ -66,7 +66,7 @@ async def connect(client: Client, peer: SipPeer, phone: RtpPhone, server: Server
 
 async def hang_up(client: Client, call: Call) -> None:
     closing = asyncio.create_task(client.hang_up())
-    call.dialog.peer.respond(await call.dialog.peer.receive("BYE", timeout_s=1), 200)
+    call.dialog.peer.respond(await call.dialog.peer.receive("BYE"), 200)
     await closing
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import time
 from asyncio import to_thread
 from collections.abc import Iterator
 from pathlib import Path
@@ -213,11 +214,15 @@ async def test_a_pause_is_silence_and_the_end_of_the_call_ends_the_recording(
         await client.wait_tone(1400)
         await client.wait_recording("started")
         await client.wait_tone(PBX_HZ)
+        asked_s = time.monotonic()
         await order(client, "record", record=True, pause=True)
         await client.wait_recording("paused")
+        paused_s = time.monotonic()
         await client.wait(0.6)
+        shortest_ms = (time.monotonic() - paused_s) * 1000
         await order(client, "record", record=True, pause=False)
         await client.wait_recording("resumed")
+        longest_ms = (time.monotonic() - asked_s) * 1000
         await client.listen(0.5)
         await client.hang_up()
         final = (await client.describe())["recording"]
@@ -226,7 +231,7 @@ async def test_a_pause_is_silence_and_the_end_of_the_call_ends_the_recording(
         for channel, frequency in ((left, VOICE_HZ), (right, PBX_HZ)):
             heard = audio.measure(channel, rate)
             assert heard.frequency_hz == pytest.approx(frequency, rel=0.02)
-            assert heard.longest_gap_ms == pytest.approx(600, abs=200)
+            assert shortest_ms - 100 < heard.longest_gap_ms < longest_ms + 100
 
 
 async def test_a_full_disk_is_an_event_and_the_call_goes_on(asterisk: Asterisk) -> None:
@@ -239,7 +244,7 @@ async def test_a_full_disk_is_an_event_and_the_call_goes_on(asterisk: Asterisk) 
             limit = (server.folder / "log").stat().st_size + 60_000
             psutil.Process(server.process.pid).rlimit(resource.RLIMIT_FSIZE, (limit, limit))
             await order(client, "record", record=True)
-            failed = await client.wait_recording("failed")
+            failed = await client.wait_recording("failed", timeout_s=15)  # it has room for as long as the log is
             assert failed["error"] == os.strerror(27)
             heard = await client.listen(1.0)
             heard.check_tone(PBX_HZ, min_duration_s=0.9)

@@ -195,7 +195,7 @@ class Call:
 
     async def hang_up(self) -> None:
         closing = asyncio.create_task(self.client.hang_up())
-        self.dialog.peer.respond(await self.dialog.peer.receive("BYE", timeout_s=1), 200)
+        self.dialog.peer.respond(await self.dialog.peer.receive("BYE"), 200)
         await closing
 
 

@@ -43,11 +43,9 @@ class WhipCaller(Caller):
 
     async def open(self) -> None:
         self._answered: list[Response] = []
-        self._unanswered = 0
         await super().open()
         await self._serve(WHIP_WHEP_PATH, WHIP_WHEP.read_text())
         await self.page.add_script_tag(content=SCRIPT.read_text())
-        self.page.on("request", self._on_request)
         self.page.on("response", self._on_response)
 
     async def _serve(self, path: str, script: str) -> None:
@@ -55,12 +53,8 @@ class WhipCaller(Caller):
             f"{self.url}{path}", lambda route: route.fulfill(content_type="text/javascript", body=script)
         )
 
-    def _on_request(self, request: Request) -> None:
-        self._unanswered += _is_of_whip(request)
-
     def _on_response(self, response: Response) -> None:
         if _is_of_whip(response.request):
-            self._unanswered -= 1
             self._answered.append(response)
 
     async def publish(
@@ -84,9 +78,9 @@ class WhipCaller(Caller):
     async def stop(self) -> None:
         """As its user hangs up: the connection is closed, and the session deleted. What it has to trickle is out first:
         its own request that overtakes its DELETE, or not, is no error of the server's."""
-        await self.wait_state("hasTrickled()")
-        await until(lambda: self._unanswered == 0, timeout_s=5, what="the client's answers")
-        await self.page.evaluate("client.stop ? client.stop() : client.destroy()")
+        async with asyncio.timeout(10):
+            await self.page.evaluate("stop()")
+        await self.wait_answered("DELETE", "")  # of which we are told by another way than the page is
 
     async def wait_answered(self, method: str, text: str) -> None:
         """Until a request with this method and text in its body has been answered."""

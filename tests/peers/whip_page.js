@@ -1,6 +1,18 @@
 // What a page that calls by WHIP adds to that of any caller; `client` is whip-whep's, or Eyevinn's.
 let client;
 
+// Requests of the client that are not answered yet.
+let unanswered = 0;
+const plainFetch = window.fetch;
+window.fetch = async (...request) => {
+  unanswered++;
+  try {
+    return await plainFetch(...request);
+  } finally {
+    unanswered--;
+  }
+};
+
 async function publish({url, token, codec}) {
   const {WHIPClient} = await import('/__whip_whep__.js');
   await connect(codec);
@@ -34,6 +46,12 @@ async function publishByEyevinn(url) {
 function hasTrickled() {
   const {candidates = [], endOfcandidates, iceTrickeTimeout} = client;
   return pc.iceGatheringState === 'complete' && !candidates.length && !endOfcandidates && !iceTrickeTimeout;
+}
+
+// In one step from the last look to the end: a request that begins between them would be overtaken by the DELETE.
+async function stop() {
+  while (!hasTrickled() || unanswered) await new Promise(done => setTimeout(done, 10));
+  await (client.stop ? client.stop() : client.destroy());
 }
 
 // The ufrag that the connection in use was checked with.
