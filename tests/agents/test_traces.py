@@ -128,13 +128,18 @@ def lines() -> Iterator[Lines]:
 
 
 async def to_the_end(server: ServerProcess, call: AgentCall) -> list[dict[str, Any]]:
-    """Its messages, up to the answer to the BYE, which comes after the call has ended for its client."""
+    """Its messages, up to the answer to the BYE of each dialog, which comes after the call has ended for its client."""
 
-    def is_answered() -> bool:
-        last = messages(server, call.call_id)[-1]
-        return bool(last["startLine"].startswith("SIP/2.0 200") and last["cseq"].endswith("BYE"))
+    def are_answered() -> bool:
+        traced = messages(server, call.call_id)
+        ended = {
+            message["sipCallId"]
+            for message in traced
+            if message["startLine"].startswith("SIP/2.0 200") and message["cseq"].endswith("BYE")
+        }
+        return bool(ended == {message["sipCallId"] for message in traced})
 
-    await until(is_answered, timeout_s=5, what="the answer to the BYE")
+    await until(are_answered, timeout_s=5, what="the answers to the BYEs")
     return messages(server, call.call_id)
 
 
