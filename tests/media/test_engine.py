@@ -154,7 +154,7 @@ def test_a_leg_that_hears_nothing_times_out_once_and_again_after_it_has_heard_so
         started = time.monotonic()
         plane.engine.set_timeouts(phone.leg, 0, 0.15)
         plane.wait(_media.MEDIA_TIMEOUT, phone.leg)
-        assert 0.15 <= time.monotonic() - started < 0.5
+        assert 0.15 <= time.monotonic() - started < 1.5
         plane.settle()
         assert plane.count(_media.MEDIA_TIMEOUT, phone.leg) == 0
         phone.send(rtp(1))
@@ -164,14 +164,14 @@ def test_a_leg_that_hears_nothing_times_out_once_and_again_after_it_has_heard_so
 def test_media_puts_the_timeout_off() -> None:
     with Plane() as plane:
         phone = plane.rtp_leg()
-        plane.engine.set_timeouts(phone.leg, 0, 0.2)
-        for i in range(8):
-            phone.send(rtp(i))
-            time.sleep(0.05)  # the time that is allowed to pass
-        last = time.monotonic()
+        plane.engine.set_timeouts(phone.leg, 0, 0.5)
+        started = time.monotonic()
+        while (last := time.monotonic()) < started + 0.8:
+            phone.send(rtp(round((last - started) * 1000)))
+            time.sleep(0.01)  # far less than may pass, since a busy machine makes more of it
         assert plane.count(_media.MEDIA_TIMEOUT, phone.leg) == 0
         plane.wait(_media.MEDIA_TIMEOUT, phone.leg)
-        assert time.monotonic() - last < 0.5
+        assert time.monotonic() - last < 2
 
 
 def test_packets_from_strangers_or_of_no_type_put_nothing_off() -> None:
@@ -189,7 +189,7 @@ def test_packets_from_strangers_or_of_no_type_put_nothing_off() -> None:
         thread = threading.Thread(target=noise)
         thread.start()
         try:
-            plane.wait(_media.MEDIA_TIMEOUT, phone.leg, timeout_s=1)
+            plane.wait(_media.MEDIA_TIMEOUT, phone.leg)
         finally:
             done.set()
             thread.join()
@@ -197,17 +197,16 @@ def test_packets_from_strangers_or_of_no_type_put_nothing_off() -> None:
 
 def test_a_timeout_can_be_prolonged_shortened_and_taken_back() -> None:
     with Plane() as plane:
-        phone = plane.rtp_leg()
-        plane.engine.set_timeouts(phone.leg, 0, 0.1)
-        plane.engine.set_timeouts(phone.leg, 0, 30)
-        plane.engine.set_timeouts(phone.leg, 0, 0.2)
+        phone, other = plane.rtp_leg(), plane.rtp_leg()
         started = time.monotonic()
+        plane.engine.set_timeouts(phone.leg, 0, 0.3)
+        plane.engine.set_timeouts(phone.leg, 0, 30)
+        plane.engine.set_timeouts(phone.leg, 0, 0.6)
         plane.wait(_media.MEDIA_TIMEOUT, phone.leg)
-        assert time.monotonic() - started > 0.15
-        plane.engine.set_timeouts(phone.leg, 0, 0.05)
+        assert time.monotonic() - started > 0.55
+        plane.engine.set_timeouts(phone.leg, 0, 0.3)
         plane.engine.set_timeouts(phone.leg, 0, 0)
-        other = plane.rtp_leg()
-        plane.engine.set_timeouts(other.leg, 0, 0.15)
+        plane.engine.set_timeouts(other.leg, 0, 0.6)
         plane.wait(_media.MEDIA_TIMEOUT, other.leg)
         assert plane.count(_media.MEDIA_TIMEOUT, phone.leg) == 0
 
@@ -216,10 +215,11 @@ def test_the_ice_timeout_counts_from_the_first_check_and_checks_put_it_off() -> 
     with Plane() as plane:
         silent, browser = plane.webrtc_leg(profile=None), plane.webrtc_leg(profile=None)
         for leg in (silent.leg, browser.leg):
-            plane.engine.set_timeouts(leg, 0.2, 0)
+            plane.engine.set_timeouts(leg, 0.5, 0)
         browser.check()
-        for _ in range(5):
-            time.sleep(0.08)  # the time that is allowed to pass
+        started = time.monotonic()
+        while time.monotonic() < started + 0.8:
+            time.sleep(0.01)  # far less than may pass, since a busy machine makes more of it
             browser.check(use_candidate=False)
         assert plane.count(_media.ICE_TIMEOUT, browser.leg) == 0
         plane.wait(_media.ICE_TIMEOUT, browser.leg)

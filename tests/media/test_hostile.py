@@ -345,7 +345,7 @@ def test_a_stranger_does_not_keep_a_dead_call_alive(plane: Plane) -> None:
     plane.engine.set_timeouts(pbx.leg, 0, 0.3)
     for _ in range(BURST):
         stranger.send(PLAIN, pbx.leg_port)
-    ended = plane.wait(_media.MEDIA_TIMEOUT, pbx.leg, timeout_s=1.0)
+    ended = plane.wait(_media.MEDIA_TIMEOUT, pbx.leg)
     assert ended[1] == pbx.leg
     wait_for(lambda: plane.stats(pbx.leg)["dropped_source"] == BURST, "the stranger's packets")
 

@@ -289,26 +289,31 @@ def test_replayed_and_forged_srtcp_is_dropped_and_counted(plane: Plane) -> None:
     assert (stats["rtcp_received"], stats["replayed"]) == (1, 1)
 
 
-def test_reports_are_spread_around_the_interval(plane: Plane) -> None:
-    phone = plane.rtp_leg()
-    phone.send(rtp(1))
-    times = []
-    for _ in range(9):
-        phone.receive_rtcp()
-        times.append(time.monotonic())
-    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
-    assert min(gaps) > 0.4 * INTERVAL_S
-    assert max(gaps) < 1.7 * INTERVAL_S
-    assert max(gaps) - min(gaps) > 0.1 * INTERVAL_S, "not in step"
+def test_reports_are_spread_around_the_interval() -> None:
+    """By their own time: when the test comes to read them is another matter."""
+    interval_s = 0.4
+    with Plane(report_interval_s=interval_s) as plane:
+        phone = plane.rtp_leg()
+        plane.engine.set_source_tone(phone.leg, [])
+        times_s = []
+        while len(times_s) < 9:
+            report = report_of(phone.receive_rtcp())
+            assert isinstance(report, RtcpSrPacket)
+            times_s.append(report.sender_info.ntp_timestamp / 2**32)
+    gaps_s = [later - earlier for earlier, later in itertools.pairwise(times_s)]
+    assert min(gaps_s) > 0.45 * interval_s
+    assert max(gaps_s) < 1.5 * interval_s + 0.2
+    assert max(gaps_s) - min(gaps_s) > 0.1 * interval_s, "not in step"
 
 
 def test_silence_starts_anew_when_reports_come(plane: Plane) -> None:
     """RTCP alone keeps a call from timing out."""
     phone = plane.rtp_leg()
-    plane.engine.set_timeouts(phone.leg, 0, 0.3)
+    plane.engine.set_timeouts(phone.leg, 0, 0.5)
     plane.settle()
-    for _ in range(6):
+    started = time.monotonic()
+    while time.monotonic() < started + 0.8:
         phone.send_rtcp(RtcpRrPacket(ssrc=5))
-        time.sleep(0.1)  # the silence that is allowed
+        time.sleep(0.01)  # far less than the silence that is allowed, since a busy machine makes more of it
     assert plane.count(_media.MEDIA_TIMEOUT, phone.leg) == 0
     plane.wait(_media.MEDIA_TIMEOUT, phone.leg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from dataclasses import dataclass
@@ -48,6 +49,13 @@ def play(
     step = 960 if codec is OPUS else 160
     heard = Heard([], FRAME_S)
     start = sent_at = time.monotonic()
+
+    def hear(until_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            while True:  # also when it is late: what has come is heard
+                packet = b.receive(max(until_s - time.monotonic(), 0.001))
+                heard.packets.append((time.monotonic() - start, packet.payload))
+
     for i, payload in enumerate(tone_packets(codec[0], TONE_HZ, SECONDS)):
         for due, action in (at or {}).items():
             if due == i:
@@ -55,12 +63,8 @@ def play(
         before, sent_at = sent_at, time.monotonic()
         heard.longest_pause_s = max(heard.longest_pause_s, sent_at - before)
         a.send(rtp(100 + i, 5000 + i * step, payload=payload, payload_type=codec[2]))
-        while (left_s := start + (i + 1) * FRAME_S - time.monotonic()) > 0:
-            try:
-                packet = b.receive(left_s)
-            except TimeoutError:
-                break
-            heard.packets.append((time.monotonic() - start, packet.payload))
+        hear(start + (i + 1) * FRAME_S)
+    hear(time.monotonic() + 3 * FRAME_S)  # what is still on its way
     return heard
 
 

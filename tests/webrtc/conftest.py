@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
 from sdpserver.config import Config, WebRtc
 from sdpserver.media import MediaPlane
 from sdpserver.sdp import Codec, Direction, audio_codecs
-from sdpserver.webrtc import DataChannel, WebRtcEvent, WebRtcLeg, WebRtcPlane, parse_offer
+from sdpserver.webrtc import DataChannel, WebRtcEvent, WebRtcLeg, WebRtcPlane, aiortc_private, parse_offer
 
 LIKED = audio_codecs(["PCMU", "PCMA", "opus"])
 
@@ -106,6 +107,12 @@ async def gateway_on_all_addresses() -> AsyncIterator[Gateway]:
     found = Gateway("0.0.0.0")
     yield found
     await found.close()
+
+
+@pytest.fixture
+def slow_resending(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flight is taken for lost after a second: on a busy machine a browser may need more than 100 ms to answer it."""
+    monkeypatch.setattr(aiortc_private, "RESEND_AFTER_S", (1.0,))
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -70,7 +70,7 @@ async def browser(chromium: Browser) -> AsyncIterator[Browserside]:
         yield Browserside(page)
 
 
-async def test_audio(browser: Browserside, gateway_for_chromium: Gateway) -> None:
+async def test_audio(browser: Browserside, gateway_for_chromium: Gateway, slow_resending: None) -> None:
     await browser.connect(gateway_for_chromium, AUDIO)
     await browser.hears()
     dtls = gateway_for_chromium.leg.state_json()["dtls"]
@@ -146,7 +146,7 @@ async def test_leaving_is_known_at_once(browser: Browserside, gateway_for_chromi
     gateway = gateway_for_chromium
     await browser.connect(gateway, AUDIO)
     await browser.do(leave)
-    await gateway.wait(WebRtcEvent.CLOSED, timeout_s=1)
+    await gateway.wait(WebRtcEvent.CLOSED)  # or it is GONE, half a minute later
 
 
 async def test_our_close_is_known_to_the_page(browser: Browserside, gateway_for_chromium: Gateway) -> None:
@@ -155,5 +155,5 @@ async def test_our_close_is_known_to_the_page(browser: Browserside, gateway_for_
     await browser.do("window.transport = pc.getSenders()[0].transport")
     async with asyncio.timeout(1):
         await gateway.leg.close()
-    await browser.page.wait_for_function("() => transport.state === 'closed'", polling=10, timeout=1000)
+    await browser.page.wait_for_function("() => transport.state === 'closed'", polling=10, timeout=5000)
     await until(gateway.task.done, timeout_s=1, what="the leg's task")
