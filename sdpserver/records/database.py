@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -34,6 +35,7 @@ READERS = 2
 CONNECT_S = 5
 STATEMENT_S = 15
 SQLITE_BUSY_S = 5.0
+SQLITE_LOOK_S = 0.01
 PURGE_BATCH = 1000
 
 _POSTGRESQL_OPTIONS = {
@@ -47,6 +49,20 @@ _POSTGRESQL_OPTIONS = {
 }
 _REFUSED = (DataError, IntegrityError, ValueError, TypeError, OverflowError)
 """What is the records' own fault. A lone `StatementError` is too: the driver did not get as far as to ask."""
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """The one statement for which SQLite does not wait for another connection's lock by itself (it has read before it
+    writes, and two that do so would wait for each other), such as that of a server that starts at the same moment."""
+    wait_until = time.monotonic() + SQLITE_BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= wait_until:
+                raise
+        time.sleep(SQLITE_LOOK_S)
 
 
 class Database:
@@ -99,7 +115,7 @@ class Database:
             connection.isolation_level = None
             if is_writer:
                 # Readers and a writer do not wait for each other, and what is committed survives a power cut.
-                connection.execute("PRAGMA journal_mode = WAL")
+                _use_write_ahead_log(connection)
                 connection.execute("PRAGMA synchronous = FULL")
 
         @sa.event.listens_for(engine, "begin")

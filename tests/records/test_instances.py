@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -121,6 +125,17 @@ def test_servers_that_start_at_once_make_the_tables_once(database_url: str, data
     for number, database in enumerate(databases):
         database.write([make_record(number)])
     assert len(rows_of(database_url)) == 6
+
+
+def test_a_file_that_another_writes_to_is_waited_for_before_it_has_a_log(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "records.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")  # as a server that starts at the same moment
+    ending = threading.Timer(0.3, lambda: other.execute("ROLLBACK"))
+    ending.start()
+    with contextlib.closing(Database(f"sqlite:///{tmp_path}/records.db", instance="here", run_id="run")) as database:
+        database.connect()
+    ending.join()
+    other.close()
 
 
 def test_two_servers_write_to_one_database(database_url: str, start: Start) -> None:
