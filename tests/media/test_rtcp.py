@@ -295,7 +295,7 @@ def test_reports_are_spread_around_the_interval() -> None:
     with Plane(report_interval_s=interval_s) as plane:
         phone = plane.rtp_leg()
         plane.engine.set_source_tone(phone.leg, [])
-        times_s = []
+        times_s: list[float] = []
         while len(times_s) < 9:
             report = report_of(phone.receive_rtcp())
             assert isinstance(report, RtcpSrPacket)
