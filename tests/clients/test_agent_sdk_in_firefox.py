@@ -16,7 +16,11 @@ from sdpserver.passwords import hash_password
 
 BOB_HZ = 700.0
 SCRIPT = """import { SdpServerAgent } from "SERVER/sdk/agent.js";
-const hears = async call => heard(call.stream ?? await new Promise(done => call.on("stream", done)));
+async function hears(call) {
+  const stream = call.stream ?? await new Promise(done => call.on("stream", done));
+  if (call.pc.connectionState !== "connected") await new Promise(done => call.on("connected", done));
+  return heard(stream);
+}
 
 async function main() {
   const agent = new SdpServerAgent({url: "SERVER", dn: "5001", password: "pw"});
