@@ -258,6 +258,8 @@ class Registrations:
         self._live: dict[tuple[str, str], DnRegistration] = {}
         self._by_key: dict[int, DnRegistration] = {}
         self._attempts: dict[int, asyncio.Future[RegisterOutcome]] = {}
+        # What followed the answer to an attempt at once, such as a connection's loss, before its maker has come to it.
+        self._sequels: dict[int, RegisterOutcome] = {}
         # What is being taken back, by DN and trunk: an old REGISTER with Expires 0 must not meet a new one.
         self._ending: dict[tuple[str, str], dict[int, asyncio.Event]] = {}
         self._ending_name: dict[int, tuple[str, str]] = {}
@@ -289,6 +291,8 @@ class Registrations:
             self._by_key[key] = known
             known.adopt(key, registration, outcome)
             self._follow(known)
+            if (sequel := self._sequels.pop(key, None)) is not None:
+                self.on_outcome(sequel)
             return known
 
     def _follow(self, registration: DnRegistration) -> None:
@@ -352,6 +356,7 @@ class Registrations:
                 await self._call(lambda stack: stack.dns.register(key, account))
                 outcome = await answer
         except BaseException as exc:
+            self._sequels.pop(key, None)
             self._take_back(key, (registration.dn, registration.trunk))
             if isinstance(exc, TimeoutError):
                 text = f"the registrar of DN {registration.dn} does not answer"
@@ -360,6 +365,7 @@ class Registrations:
         finally:
             del self._attempts[key]
         if not outcome.expires_s:
+            self._sequels.pop(key, None)
             self._forget(key)
             raise _refusal(registration.dn, outcome)
         return key, outcome
@@ -434,7 +440,9 @@ class Registrations:
         if outcome.is_over:
             self._ended(outcome.key)
         elif (answer := self._attempts.get(outcome.key)) is not None:
-            if not answer.done():
+            if answer.done():
+                self._sequels[outcome.key] = outcome
+            else:
                 answer.set_result(outcome)
         elif (registration := self._by_key.get(outcome.key)) is not None:
             registration.deliver(outcome)

@@ -17,7 +17,7 @@ from peers.waiting import until
 
 from sdpserver.errors import BadRequest, RegistrationRefused, SipTimeout, Unavailable
 from sdpserver.sip import DnRegistration, RegistrationState, SipEventType
-from sdpserver.sip.registration import retry_delay_s
+from sdpserver.sip.registration import RegisterOutcome, retry_delay_s
 
 from .conftest import Caller, Events, local_audio, running_caller
 
@@ -327,6 +327,23 @@ async def test_many_at_once_for_one_dn_are_one_registration(scene: Scene) -> Non
     found = await asyncio.gather(*(scene.register() for _ in range(10)))
     assert len({id(registration) for registration, _ in found}) == 1
     assert scene.registrar.requests["1002"] == 1
+
+
+async def test_what_follows_the_registration_at_once_is_not_lost(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as the loss of its connection, before whoever registers has come to hear of the success."""
+    registrations = scene.caller.endpoint._registrations
+    tell = registrations.on_outcome
+
+    def tell_and_lose(outcome: RegisterOutcome) -> None:
+        tell(outcome)
+        monkeypatch.undo()
+        tell(RegisterOutcome(key=outcome.key, status=503, phrase="Connection lost"))
+
+    monkeypatch.setattr(registrations, "on_outcome", tell_and_lose)
+    registration, changes = await scene.register()
+    assert (registration.state, registration.sip_reason) == (RETRYING, "Connection lost")
+    await changes.become(REGISTERED)
+    assert changes.states == [REGISTERED, RETRYING, REGISTERED]
 
 
 async def test_a_cancelled_registration_leaves_nothing_behind(scene: Scene) -> None:
