@@ -91,6 +91,6 @@ async def test_a_call_closed_before_it_is_connected_leaves_nothing(gateway: Serv
     async with Client(gateway.url) as client:
         response = await client.post_offer(to="601", trunk="any")
         client.answer = response.json()
+        channel = await to_thread(asterisk.wait_channel, since=mark)  # else an INVITE that is challenged is its last
         await client.hang_up()
-        channel = await to_thread(asterisk.wait_channel, since=mark)
         await to_thread(asterisk.wait_hangup, channel)
