@@ -357,10 +357,18 @@ class SctpTransport(RTCSctpTransport):
     def __init__(self, transport: DtlsTransport, port: int, on_channel: Callable[[RTCDataChannel], None]) -> None:
         super().__init__(transport, port)
         self._advertised_rwnd = RECEIVE_WINDOW_OCTETS
+        self._advanced = asyncio.Event()
         self.on("datachannel", on_channel)
 
     async def connect(self, *, remote_port: int, max_message_octets: int) -> None:
         await self.start(RTCSctpCapabilities(maxMessageSize=max_message_octets), remote_port)
+
+    async def flush(self) -> None:
+        """Until all messages have left, or the association is over. The congestion window (RFC 9260 section 7.2.1)
+        holds back what is more than a few packets until the peer has acknowledged those."""
+        while self._association_state is self.State.ESTABLISHED and (self._data_channel_queue or self._outbound_queue):
+            self._advanced.clear()
+            await self._advanced.wait()
 
     @property
     def channels(self) -> int:
@@ -398,6 +406,15 @@ class SctpTransport(RTCSctpTransport):
         if any(not 0 < start <= end <= outstanding for start, end in chunk.gaps) or len(chunk.gaps) > outstanding:
             return
         await super()._receive_sack_chunk(chunk)
+        self._advanced.set()
+
+    async def _data_channel_flush(self) -> None:
+        await super()._data_channel_flush()
+        self._advanced.set()
+
+    def _set_state(self, state: RTCSctpTransport.State) -> None:
+        super()._set_state(state)
+        self._advanced.set()
 
     async def _send_chunk(self, chunk: Chunk) -> None:
         with contextlib.suppress(ConnectionError):  # DTLS is closed; whoever closed it closes us

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import ipaddress
 import secrets
@@ -33,6 +34,8 @@ log = structlog.get_logger(__name__)
 
 ICE_TIMEOUT_S = 30.0
 """Chromium checks every 2.7 s; a browser that has not for this long is gone (RFC 7675 section 5.1)."""
+FLUSH_S = 0.5
+"""At the end, for what waits for the client's acknowledgements; they take a round trip and up to 0.2 s more."""
 MAX_CHANNELS = 32
 MAX_EARLIER_UFRAGS = 16
 _DTLS_ROLES = {"actpass": "auto", "passive": "server", "active": "client"}
@@ -367,13 +370,18 @@ class WebRtcLeg:
         await self._sctp.connect(remote_port=section.sctp_port, max_message_octets=section.max_message_octets)
 
     async def close(self) -> None:
-        """close_notify, then the media leg is freed. Idempotent, also while the handshake runs."""
+        """What its data channels still have to send, close_notify, then the media leg is freed. Idempotent, also while
+        the handshake runs."""
         if self._closed:
             return
         self._closed = True
         self._answered.set()
         self._checked.set()
         try:
+            if self._sctp is not None:
+                with contextlib.suppress(TimeoutError):  # the client does not read it
+                    async with asyncio.timeout(FLUSH_S):
+                        await self._sctp.flush()
             await self._disconnect()
         finally:
             self.media.close()

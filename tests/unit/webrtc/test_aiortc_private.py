@@ -69,6 +69,7 @@ def test_the_aiortc_in_use_is_the_pinned_one() -> None:
         (RTCSctpTransport, "_receive_forward_tsn_chunk", ["self", "chunk"]),
         (RTCSctpTransport, "_receive_sack_chunk", ["self", "chunk"]),
         (RTCSctpTransport, "_send_chunk", ["self", "chunk"]),
+        (RTCSctpTransport, "_data_channel_flush", ["self"]),
         (RTCSctpTransport, "_abort", ["self"]),
         (RTCSctpTransport, "_set_state", ["self", "state"]),
         (RTCSctpTransport, "start", ["self", "remoteCaps", "remotePort"]),
@@ -88,6 +89,8 @@ async def test_private_attributes_are_where_we_expect_them() -> None:
         assert name in vars(stock), MOVED
     sctp = RTCSctpTransport(stock, 5000)
     for name in ("_advertised_rwnd", "_inbound_streams", "_sack_misordered", "_sent_queue", "_data_channels"):
+        assert name in vars(sctp), MOVED
+    for name in ("_association_state", "_data_channel_queue", "_outbound_queue"):
         assert name in vars(sctp), MOVED
     assert rtcsctptransport.InboundStream().reassembly == [], MOVED
     assert {"CLOSED", "ESTABLISHED"} <= set(RTCSctpTransport.State.__members__), MOVED
