@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
 import sqlalchemy as sa
 from peers.offers import make_offer
+from peers.server import ServerProcess
+from peers.waiting import wait_until
 
 from sdpserver.records.record import CallRecord
 
@@ -57,6 +60,21 @@ def rows_of(url: str) -> list[dict[str, Any]]:
             return [dict(row) for row in found.mappings()]
     finally:
         engine.dispose()
+
+
+def rows_after_the_end(server: ServerProcess, url: str) -> list[dict[str, Any]]:
+    """Stop the server: what is in the table then. What a slow database has not taken within the time that there is for
+    it is in a file, and from there in the table after the next start."""
+    server.terminate()
+
+    def spilt() -> list[Path]:
+        return list(server.folder.glob("*.unwritten-records.jsonl"))
+
+    if spilt():
+        server.start()
+        wait_until(lambda: not spilt(), timeout_s=10, what="the records of the last run to be written")
+        server.terminate()
+    return rows_of(url)
 
 
 def make_record(number: int, **members: Any) -> CallRecord:

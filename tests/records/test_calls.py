@@ -12,7 +12,7 @@ from peers.offers import make_offer_sdp
 from peers.server import ServerProcess
 from peers.waiting import wait_until
 
-from .caller import Caller, rows_of
+from .caller import Caller, rows_after_the_end, rows_of
 from .conftest import Start
 
 
@@ -76,8 +76,7 @@ def test_a_thousand_calls_are_a_thousand_records(database_url: str, start: Start
         call_ids.add(call["call"]["call_id"])
         caller.hang_up(call)
     assert len(call_ids) == 1000
-    server.terminate()
-    rows = rows_of(database_url)
+    rows = rows_after_the_end(server, database_url)
     assert {row["call_id"] for row in rows} == call_ids
     assert len(rows) == 1000
     assert {row["result"] for row in rows} == {"answered"}
@@ -87,8 +86,7 @@ def test_a_thousand_calls_are_a_thousand_records(database_url: str, start: Start
 def test_what_is_queued_when_the_server_is_stopped_is_written(database_url: str, start: Start) -> None:
     server, caller = start(database_url)
     call_ids = [caller.call()["call"]["call_id"] for _ in range(20)]
-    server.terminate()  # at once, within the time that all of the server has for it
-    rows = rows_of(database_url)
+    rows = rows_after_the_end(server, database_url)  # at once, within the time that all of the server has for it
     assert sorted(row["call_id"] for row in rows) == sorted(call_ids)
     assert {(row["result"], row["reason"]) for row in rows} == {("answered", "server_shutdown")}
 
