@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -13,6 +13,7 @@ from . import _media
 log = structlog.get_logger(__name__)
 
 UNFINISHED = ".part"
+MAX_NAMES = 100
 
 
 class RecordingFolder:
@@ -20,11 +21,17 @@ class RecordingFolder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._latest: dict[str, datetime] = {}  # by name, of the last few names
 
     def new_path(self, name: str) -> Path:
         """A name by call or room and time that no other recording has. Raises OSError: the folder cannot be made."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         now = datetime.now(UTC)
+        if (before := self._latest.pop(name, None)) is not None:  # ended and begun again within a millisecond
+            now = max(now, before + timedelta(milliseconds=1))
+        self._latest[name] = now
+        if len(self._latest) > MAX_NAMES:
+            del self._latest[next(iter(self._latest))]
         return (self._folder / f"{name}-{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03d}Z.wav").absolute()
 
     async def recover(self) -> int:
