@@ -298,7 +298,7 @@ class Dialog(pj.Call):  # type: ignore[misc]
         sdp = message.sdp(text)
         if sdp and not as_server and self._answered and not self._reinviting:
             self._on_refresh(sdp)
-        elif sdp and not self._exchange.is_ours(sdp):
+        elif sdp and not self._exchange.take_sent(sdp):
             # pjsip only logs an SDP of ours that it cannot read, and sends its own, with a port that nobody listens on.
             ours = sdes.redacted(self._exchange.sent_sdp)
             self._log.error("another SDP than ours left", sent=sdes.redacted(sdp), ours=ours)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import structlog
 
 from ..errors import BadRequest
-from ..sdp import Direction
+from ..sdp import Codec, Direction
 from . import sdes
 from .offer_answer import (
     Answer,
@@ -22,6 +24,9 @@ from .offer_answer import (
     read_own_offer,
 )
 from .reasons import NO_SRTP, NOT_ACCEPTABLE
+
+_VERSION = re.compile(r"^(o=\S+ \S+) \d+")
+_ABOUT_A_FORMAT = re.compile(r"^(a=(?:rtpmap|fmtp):)(\d+)")
 
 
 class Exchange:
@@ -113,14 +118,49 @@ class Exchange:
         self.offered = read_own_offer(self.local, sdp)
         self.sent_sdp = sdp  # sent again, it is the same
 
-    def is_ours(self, sent: str) -> bool:
-        """But for the version in o=, which pjsip counts by itself; it goes back when an offer of ours was refused."""
-        return _without_version(sent) == _without_version(self.sent_sdp)
+    def take_sent(self, sent: str) -> bool:
+        """Whether the SDP that left is ours; its payload types are those that count.
+
+        pjsip counts the version in o= by itself (it goes back when an offer of ours was refused). It numbers a codec of
+        ours as any answer of ours did, which has the offerer's number (RFC 3264 section 8.3.2: no number changes its
+        meaning), and as no other codec was before.
+        """
+        (ours, before), (theirs, now) = (_without_numbers(text, self.local.rtp_port) for text in (self.sent_sdp, sent))
+        if ours != theirs or len(before) != len(now):
+            return False
+        if before != now:
+            self.sent_sdp = sent
+            self._renumber(dict(zip(before, now, strict=True)))
+        return True
+
+    def _renumber(self, numbers: Mapping[int, int]) -> None:
+        """:param numbers: the payload types that left, by those that we had in their place."""
+
+        def renumbered(codecs: Iterable[Codec]) -> list[Codec]:
+            return [replace(codec, payload_type=numbers[codec.payload_type]) for codec in codecs]
+
+        if self.pending is not None:
+            remote = replace(self.pending.remote, codecs=renumbered(self.pending.remote.codecs))
+            self.pending = replace(self.pending, remote=remote)
+        else:
+            self.offered = replace(self.offered, codecs=tuple(renumbered(self.offered.codecs)))
 
     def _describe(self, body: str) -> str:
         self.sent_sdp = self._origin.describe(self.local.ip, body)
         return self.sent_sdp
 
 
-def _without_version(sdp: str) -> list[str]:
-    return re.sub(r"^(o=\S+ \S+) \d+", r"\1", sdp, count=1, flags=re.MULTILINE).split()
+def _without_numbers(sdp: str, rtp_port: int) -> tuple[list[str], list[int]]:
+    """The words of an SDP but for its version and for the payload types of our m-section; those, in their order."""
+    lines, payload_types, is_our_section = [], [], False
+    for line in sdp.splitlines():
+        if line.startswith("m="):
+            media, port, proto, *formats = line.split()
+            is_our_section = port == str(rtp_port)
+            if is_our_section:
+                payload_types = [int(number) for number in formats]
+                line = f"{media} {port} {proto}"
+        elif is_our_section and (match := _ABOUT_A_FORMAT.match(line)) and int(match[2]) in payload_types:
+            line = f"{match[1]}format {payload_types.index(int(match[2]))}{line[match.end() :]}"
+        lines.append(_VERSION.sub(r"\1", line))
+    return " ".join(lines).split(), payload_types

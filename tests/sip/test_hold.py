@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from peers.asterisk import Asterisk
 from peers.sip_peer import PeerCall, PeerDialog, SipMessage, SipPeer, sdp
 
 from sdpserver.sdp import Direction
-from sdpserver.sip import SipCall, SipEventType, SrtpKeys
+from sdpserver.sip import SipCall, SipEvent, SipEventType, SrtpKeys
 from sdpserver.sip.incoming import IncomingDialog
 from sdpserver.sip.sdes import Crypto, SrtpUse
 
@@ -76,6 +77,61 @@ async def test_hold_and_resume(talk: Talk) -> None:
     assert await talk.changed() == (SENDRECV, False, 0)
     first, second = (int(message.body.split("\r\n")[1].split()[2]) for message in (hold, resume))
     assert second == first + 1
+
+
+@pytest.mark.parametrize(
+    "renumbered",
+    [
+        {"telephone-event/8000": 102},
+        {"telephone-event/8000": 111},
+        {"telephone-event/8000": 110},
+        {"opus/48000/2": 101, "telephone-event/48000": 111},
+        {"opus/48000/2": 110, "telephone-event/48000": 111},
+        {"opus/48000/2": 96, "telephone-event/48000": 101},
+    ],
+)
+async def test_a_hold_after_a_peer_has_numbered_codecs_anew(talk: Talk, renumbered: dict[str, int]) -> None:
+    """As a PBX does when it sends on the offer of another party; numbers may be those of other codecs of ours."""
+    formats = renumbered if "opus/48000/2" in renumbered else {"PCMU/8000": 0, **renumbered}
+    section = [f"m=audio 30000 RTP/AVP {' '.join(map(str, formats.values()))}"]
+    section += [f"a=rtpmap:{number} {name}" for name, number in formats.items()]
+    talk.dialog.request("INVITE", body=sdp(30000).partition("m=")[0] + "\r\n".join(section) + "\r\n")
+    answer = await talk.peer.receive(200)
+    talk.dialog.ack()
+    event = await talk.events.next(SipEventType.MEDIA_CHANGED)
+    assert payload_types(event) == (payload_types_of(answer.body), formats)
+    talk.call.set_direction(SENDONLY)
+    invite = await talk.reinvite()
+    offered = payload_types_of(invite.body)
+    assert set(offered) == {"PCMU/8000", "PCMA/8000", "opus/48000/2", "telephone-event/8000", "telephone-event/48000"}
+    assert len(set(offered.values())) == len(offered)
+    taken = {name: offered[name] for name in formats}
+    section = [f"m=audio 30000 RTP/AVP {' '.join(map(str, taken.values()))}"]
+    section += [f"a=rtpmap:{number} {name}" for name, number in taken.items()]
+    talk.peer.respond(invite, 200, body=sdp(30000).partition("m=")[0] + "\r\n".join([*section, "a=recvonly", ""]))
+    await talk.peer.receive("ACK")
+    event = await talk.events.next(SipEventType.MEDIA_CHANGED)
+    assert event.media is not None
+    assert event.media.direction is SENDONLY
+    assert payload_types(event) == (taken, taken)
+    talk.call.set_direction(SENDRECV)
+    await talk.take()
+    assert (await talk.changed())[0] is SENDRECV
+
+
+def payload_types_of(body: str) -> dict[str, int]:
+    """What each codec of an SDP is numbered as."""
+    return {name: int(number) for number, name in re.findall(r"^a=rtpmap:(\d+) (\S+)", body, re.MULTILINE)}
+
+
+def payload_types(event: SipEvent) -> tuple[dict[str, int], dict[str, int]]:
+    """(what we take each codec as, what we send it as)."""
+    assert event.media is not None
+    names = [codec.rtpmap.split()[1] for codec in event.media.codecs]
+    return (
+        {name: codec.payload_type for name, codec in zip(names, event.media.codecs, strict=True)},
+        {name: codec.send_payload_type for name, codec in zip(names, event.media.codecs, strict=True)},
+    )
 
 
 async def test_inactive(talk: Talk) -> None:
