@@ -25,8 +25,11 @@ Leg = tuple[Plane, RtpPeer]
 
 
 def payloads(plane: Plane, peer: RtpPeer, count: int, frequencies_hz: list[float]) -> list[bytes]:
-    """What follows the encoder's start, of a tone."""
+    """What follows the encoder's start, of a tone; what was sent before and not read yet is left out."""
     plane.engine.set_source_tone(peer.leg, frequencies_hz)
+    plane.settle()
+    while not peer.rtp.silent(0):
+        peer.receive()
     return [peer.receive().payload for _ in range(count + 10)][10:]
 
 
