@@ -49,12 +49,18 @@ class Format:
     clock_rate_hz: int
 
 
+DECODED_BEFORE = 100
+"""So many packets of what came before a part are decoded too: a decoder that begins in the midst of Opus swells."""
+
+
 class RtpRecording:
     """Packets in the order of arrival. Played by their RTP timestamps, nothing concealed: what was lost is silence."""
 
     def __init__(self) -> None:
         self.formats: Mapping[int, Format] = {}
         self.packets: list[Received] = []
+        self._before: list[Received] = []
+        """That belong to the same stream, but not to this part of it."""
 
     def add(self, packet: Received) -> None:
         self.packets.append(packet)
@@ -64,6 +70,7 @@ class RtpRecording:
         part = RtpRecording()
         part.formats = self.formats
         part.packets = [packet for packet in self.packets if packet.arrived_s >= at_s]
+        part._before = [*self._before, *self.before(at_s).packets][-DECODED_BEFORE:]
         return part
 
     def before(self, at_s: float) -> RtpRecording:
@@ -102,6 +109,9 @@ class RtpRecording:
         form = self.formats[packets[0].payload_type]
         first = packets[0].timestamp
         decoder = Decoder(form.name)
+        for packet in self._before:
+            if (packet.payload_type, packet.ssrc) == (packets[0].payload_type, packets[0].ssrc):
+                decoder.decode(packet.payload)
         # The RTP clock of G.722 is half its sampling rate (RFC 3551 section 4.5.2).
         per_tick = 2 if form.name == "G722" else 1
         pieces: list[tuple[int, audio.Pcm]] = []
