@@ -60,7 +60,8 @@ def test_a_client_that_leaves_while_it_waits_ends_the_call(
     receive_invite(silent_pbx, "1001")
     assert [session["session_id"] for session in sessions(client)] == ["waiting"]
     connection.close()
-    wait_until(lambda: not sessions(client), timeout_s=3, what="the session to be closed")
+    took_s = wait_until(lambda: not sessions(client), timeout_s=3, what="the session to be closed")
+    assert took_s < 1
     assert client.get("/webrtc/sessions/waiting").json()["close_reason"] == "client_disconnected"
 
 
@@ -90,7 +91,7 @@ def test_without_waiting_the_answer_comes_at_once(
 ) -> None:
     response = client.post("/webrtc/offer", json=offer(call={"to": "1003"}))
     assert response.status_code == 200
-    assert response.elapsed.total_seconds() < 2  # who waits for a PBX that never says a word waits for 32 s
+    assert response.elapsed.total_seconds() < 0.25
     receive_invite(silent_pbx, "1003")
     client.post("/webrtc/close", json={"session_id": response.json()["session_id"]})
     assert sessions(client) == []
