@@ -114,6 +114,28 @@ async def agents(upstream: ServerProcess, *numbers: str) -> AsyncIterator[list[A
             await agent.close()
 
 
+async def transferred_blindly(talking: AgentCall, to: Agent, number: str) -> AgentCall:
+    """The call is sent on to the agent with this number, who has answered, and has ended for who has sent it on."""
+    assert (await talking.order("transfer", to=number))["state"] == "trying"
+    incoming = await to.incoming()
+    assert incoming["from"] == ANN
+    taken = await to.answer(incoming, frequency_hz=HZ[number])
+    await talking.wait("transferred", state="completed")
+    assert (await talking.wait("callEnded"))["reason"] == "transferred"
+    return taken
+
+
+async def talk_to_the_end(one: AgentCall, other: AgentCall, *, numbers: tuple[str, str]) -> None:
+    """Each hears the other's tone, without a gap; then the first hangs up, which the other is told."""
+    ends = ((one, HZ[numbers[1]]), (other, HZ[numbers[0]]))
+    for call, frequency_hz in ends:
+        await call.client.wait_tone(frequency_hz)
+    for call, frequency_hz in ends:
+        (await call.client.listen(1.2)).check_tone(frequency_hz)
+    await one.hang_up()
+    await other.wait("callEnded")
+
+
 async def consulted_and_transferred(ann: Agent, bob: Agent, cem: Agent) -> tuple[AgentCall, ...]:
     """Ann has called Bob, who has called Cem and connected the two, by REFER with Replaces; Ann hears Cem.
 

@@ -13,7 +13,6 @@ from peers.server import ServerProcess
 
 from .conftest import registered
 from .test_calls_from_a_trunk import uri_of
-from .test_hold import hears_silence
 
 PBX_HZ, ANN_HZ, BOB_HZ = 440, 1100.0, 1700.0
 
@@ -44,7 +43,7 @@ async def test_a_call_is_made_held_taken_back_and_ended(trunked: ServerProcess, 
         await call.client.wait_tone(PBX_HZ)
         assert await order(trunked, "hold", callId=call.call_id) == "held"
         await call.wait("held", by="local")
-        await hears_silence(call.client)  # what was on its way has come
+        await call.client.wait_silence()  # what was on its way has come
         recording = await to_thread(asterisk.record, channel)
         await is_silent_for(ann, 1.0)
         pcm, rate = await to_thread(recording.stop)

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from peers import audio
 from peers.agent import Agent, AgentCall
-from peers.aiortc_client import Client
 from peers.ami import AmiEvent
 from peers.asterisk import Asterisk
 from peers.server import ServerProcess, running
@@ -42,16 +41,6 @@ async def bob(musical: ServerProcess) -> AsyncIterator[Agent]:
         yield agent
 
 
-async def hears_silence(client: Client) -> None:
-    """Within a second, as packets."""
-
-    async def is_silent() -> bool:
-        pcm, rate = (await client.wait(0.3)).pcm()
-        return len(pcm) > 0.2 * rate and audio.level_dbfs(pcm) < audio.SILENCE_DBFS
-
-    await until(is_silent, timeout_s=2, what="silence")
-
-
 async def told(call: AgentCall, *expected: tuple[str, str]) -> None:
     """`held` and `resumed` in their order, and by whom: these, and nothing else."""
 
@@ -67,7 +56,7 @@ async def test_the_held_one_hears_music_and_the_holder_nothing(ann: Agent, bob: 
     reply = await calling.agent.exchange("hold", callId=calling.call_id, hold=True)
     assert (reply["type"], reply["payload"]["by"]) == ("held", "local")
     await answered.client.wait_tone(MUSIC_HZ)
-    await hears_silence(calling.client)
+    await calling.client.wait_silence()
     (await answered.client.listen(1.2)).check_tone(MUSIC_HZ)
     reply = await calling.agent.exchange("hold", callId=calling.call_id, hold=False)
     assert (reply["type"], reply["payload"]["by"]) == ("resumed", "local")
@@ -83,8 +72,8 @@ async def test_without_music_the_held_one_hears_silence(server: ServerProcess) -
     async with registered(server, "7001") as ann, registered(server, "7002") as bob:
         calling, answered = await connected(ann, bob, "7002", hz=(ANN_HZ, BOB_HZ))
         await answered.order("hold")
-        await hears_silence(calling.client)
-        await hears_silence(answered.client)
+        await calling.client.wait_silence()
+        await answered.client.wait_silence()
         await answered.order("hold", hold=False)
         await calling.client.wait_tone(BOB_HZ)
         await answered.client.wait_tone(ANN_HZ)
@@ -96,11 +85,11 @@ async def test_of_two_that_hold_one_resumes(ann: Agent, bob: Agent) -> None:
     calling, answered = await connected(ann, bob, "7002", hz=(ANN_HZ, BOB_HZ))
     await calling.order("hold")
     await answered.order("hold")
-    await hears_silence(calling.client)
-    await hears_silence(answered.client)
+    await calling.client.wait_silence()
+    await answered.client.wait_silence()
     await calling.order("hold", hold=False)
     await calling.client.wait_tone(MUSIC_HZ)  # held still, by the other side
-    await hears_silence(answered.client)
+    await answered.client.wait_silence()
     await answered.order("hold", hold=False)
     await calling.client.wait_tone(BOB_HZ)
     await answered.client.wait_tone(ANN_HZ)
@@ -129,13 +118,13 @@ async def test_a_second_call_puts_the_first_on_hold_and_a_resumed_one_the_other(
         second, cems = await connected(ann, cem, "7003", hz=(ANN_HZ, CEM_HZ))
         await first.wait("held", by="local")
         await bobs.client.wait_tone(MUSIC_HZ)
-        await hears_silence(first.client)
+        await first.client.wait_silence()
         await first.order("hold", hold=False)
         await second.wait("held", by="local")
         await bobs.client.wait_tone(ANN_HZ)
         await first.client.wait_tone(BOB_HZ)
         await cems.client.wait_tone(MUSIC_HZ)
-        await hears_silence(second.client)
+        await second.client.wait_silence()
         third = await cem.call("7001", frequency_hz=CEM_HZ)  # an answer holds the others too
         answered = await ann.answer(await ann.incoming(), frequency_hz=ANN_HZ)
         await bobs.client.wait_tone(MUSIC_HZ)
@@ -167,7 +156,7 @@ async def test_asterisk_is_told_and_its_caller_hears_music(
 
     await call.order("hold")
     assert (await wait_ami("Hold")).fields["Channel"] == channel
-    await hears_silence(call.client)
+    await call.client.wait_silence()
     assert (await heard_by_asterisk()).frequency_hz == pytest.approx(MUSIC_HZ, rel=0.02)
     await call.order("hold", hold=False)
     await wait_ami("Unhold")

@@ -9,7 +9,18 @@ from peers import audio
 from peers.asterisk import Asterisk
 from peers.server import ServerProcess, running
 
-from .conftest import ANN, BOB, CEM, HZ, agents, consulted_and_transferred, registered, sent_on
+from .conftest import (
+    ANN,
+    BOB,
+    CEM,
+    HZ,
+    agents,
+    consulted_and_transferred,
+    registered,
+    sent_on,
+    talk_to_the_end,
+    transferred_blindly,
+)
 
 
 async def test_a_blind_transfer_to_another_extension(upstream: ServerProcess, pbx: Asterisk) -> None:
@@ -17,29 +28,15 @@ async def test_a_blind_transfer_to_another_extension(upstream: ServerProcess, pb
         calling = await ann.call(BOB, frequency_hz=HZ[ANN])
         answered = await bob.answer(await bob.incoming(), frequency_hz=HZ[BOB])
         await calling.client.wait_tone(HZ[BOB])
-        assert (await answered.order("transfer", to=CEM))["state"] == "trying"
-        incoming = await cem.incoming()
-        assert incoming["from"] == ANN
-        taken = await cem.answer(incoming, frequency_hz=HZ[CEM])
-        await answered.wait("transferred", state="completed")
-        assert (await answered.wait("callEnded"))["reason"] == "transferred"
-        await calling.client.wait_tone(HZ[CEM])
-        await taken.client.wait_tone(HZ[ANN])
-        (await calling.client.listen(1.2)).check_tone(HZ[CEM])
-        (await taken.client.listen(1.2)).check_tone(HZ[ANN])
-        await calling.hang_up()
-        await taken.wait("callEnded")
+        taken = await transferred_blindly(answered, cem, CEM)
+        await talk_to_the_end(calling, taken, numbers=(ANN, CEM))
     await to_thread(pbx.wait_no_channels)
 
 
 async def test_an_attended_transfer_to_another_extension(upstream: ServerProcess, pbx: Asterisk) -> None:
     async with agents(upstream, ANN, BOB, CEM) as (ann, bob, cem):
         first, _, _, second_there = await consulted_and_transferred(ann, bob, cem)
-        await second_there.client.wait_tone(HZ[ANN])
-        (await first.client.listen(1.2)).check_tone(HZ[CEM])
-        (await second_there.client.listen(1.2)).check_tone(HZ[ANN])
-        await first.hang_up()
-        await second_there.wait("callEnded")
+        await talk_to_the_end(first, second_there, numbers=(ANN, CEM))
     await to_thread(pbx.wait_no_channels)
 
 

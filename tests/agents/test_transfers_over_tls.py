@@ -12,7 +12,17 @@ from peers.asterisk import Asterisk, User, running_asterisk
 from peers.certificates import Authority
 from peers.server import ServerProcess, running
 
-from .conftest import ANN, BOB, CEM, EXTENSIONS, HZ, agents, consulted_and_transferred
+from .conftest import (
+    ANN,
+    BOB,
+    CEM,
+    EXTENSIONS,
+    HZ,
+    agents,
+    consulted_and_transferred,
+    talk_to_the_end,
+    transferred_blindly,
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,25 +61,13 @@ async def test_a_call_that_came_in_is_held_resumed_and_sent_on(upstream: ServerP
             await to_thread(pbx.ami.wait_for, is_named(name), since=mark)
         await calling.client.wait_tone(HZ[BOB])
         await answered.client.wait_tone(HZ[ANN])
-        await answered.order("transfer", to=CEM)
-        taken = await cem.answer(await cem.incoming(), frequency_hz=HZ[CEM])
-        await answered.wait("transferred", state="completed")
-        assert (await answered.wait("callEnded"))["reason"] == "transferred"
-        await calling.client.wait_tone(HZ[CEM])
-        await taken.client.wait_tone(HZ[ANN])
-        (await calling.client.listen(1.2)).check_tone(HZ[CEM])
-        (await taken.client.listen(1.2)).check_tone(HZ[ANN])
-        await taken.hang_up()
-        await calling.wait("callEnded")
+        taken = await transferred_blindly(answered, cem, CEM)
+        await talk_to_the_end(taken, calling, numbers=(CEM, ANN))
     await to_thread(pbx.wait_no_channels)
 
 
 async def test_an_attended_transfer(upstream: ServerProcess, pbx: Asterisk) -> None:
     async with agents(upstream, ANN, BOB, CEM) as (ann, bob, cem):
         first, _, _, second_there = await consulted_and_transferred(ann, bob, cem)
-        await second_there.client.wait_tone(HZ[ANN])
-        (await first.client.listen(1.2)).check_tone(HZ[CEM])
-        (await second_there.client.listen(1.2)).check_tone(HZ[ANN])
-        await first.hang_up()
-        await second_there.wait("callEnded")
+        await talk_to_the_end(first, second_there, numbers=(ANN, CEM))
     await to_thread(pbx.wait_no_channels)

@@ -352,6 +352,14 @@ class Client:
                 raise TimeoutError(f"no steady {frequency_hz:.0f} Hz in {timeout_s} s, at last {found}")
             await asyncio.sleep(0.02)
 
+    async def is_silent(self, duration_s: float = 0.3) -> bool:
+        """Whether what comes in so much time is silence, as packets: without any, audio may be still on its way."""
+        pcm, rate = (await self.wait(duration_s)).pcm()
+        return len(pcm) > 2 / 3 * duration_s * rate and audio.level_dbfs(pcm) < audio.SILENCE_DBFS
+
+    async def wait_silence(self, *, timeout_s: float = 2.0) -> None:
+        await until(self.is_silent, timeout_s=timeout_s, what="silence")
+
     async def listen(self, duration_s: float) -> RtpRecording:
         """What is heard from now on: so much of it, or what came in so much time and 2 s."""
         started = time.monotonic()
